@@ -1,0 +1,106 @@
+"""The task queue for asyncio: coroutines on Redis Streams, acknowledged late, never lost.
+
+The public names, and nothing else.  They are imported when first used (PEP 562), so that
+`import aioq` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aioq.app import Aioq, task
+    from aioq.context import CONTEXT, Context, current_job
+    from aioq.core.errors import (
+        AioqError,
+        BrokerFull,
+        BrokerUnavailable,
+        ConfigurationError,
+        InvalidArguments,
+        JobNotFound,
+        PayloadTooLarge,
+        ResultExpired,
+        Revoked,
+        SoftTimeLimitExceeded,
+        TaskFailed,
+        TimeLimitExceeded,
+        WorkerLost,
+    )
+    from aioq.core.record import JobError, JobInfo, JobState, JobUpdate, Progress
+    from aioq.core.retry import Retry
+    from aioq.core.settings import Settings
+    from aioq.job import Job
+    from aioq.tasks import Signature, Task
+
+_HOMES = {
+    "aioq.app": ("Aioq", "task"),
+    "aioq.context": ("CONTEXT", "Context", "current_job"),
+    "aioq.core.errors": (
+        "AioqError",
+        "BrokerFull",
+        "BrokerUnavailable",
+        "ConfigurationError",
+        "InvalidArguments",
+        "JobNotFound",
+        "PayloadTooLarge",
+        "ResultExpired",
+        "Revoked",
+        "SoftTimeLimitExceeded",
+        "TaskFailed",
+        "TimeLimitExceeded",
+        "WorkerLost",
+    ),
+    "aioq.core.record": ("JobError", "JobInfo", "JobState", "JobUpdate", "Progress"),
+    "aioq.core.retry": ("Retry",),
+    "aioq.core.settings": ("Settings",),
+    "aioq.job": ("Job",),
+    "aioq.tasks": ("Signature", "Task"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+__all__ = [
+    "CONTEXT",
+    "Aioq",
+    "AioqError",
+    "BrokerFull",
+    "BrokerUnavailable",
+    "ConfigurationError",
+    "Context",
+    "InvalidArguments",
+    "Job",
+    "JobError",
+    "JobInfo",
+    "JobNotFound",
+    "JobState",
+    "JobUpdate",
+    "PayloadTooLarge",
+    "Progress",
+    "ResultExpired",
+    "Retry",
+    "Revoked",
+    "Settings",
+    "Signature",
+    "SoftTimeLimitExceeded",
+    "Task",
+    "TaskFailed",
+    "TimeLimitExceeded",
+    "WorkerLost",
+    "current_job",
+    "task",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on its first use."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        message = f"module 'aioq' has no attribute {name!r}"
+        raise AttributeError(message)
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

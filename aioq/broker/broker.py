@@ -1,0 +1,228 @@
+"""The write side: every call that changes a job, on the connections of one event loop.
+
+Each call may be sent again, because each script recognises its own repetition; so weather is
+met by asking again for as long as the caller allows, and only here.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from typing import TypeVar
+
+from aioq.broker import scripts
+from aioq.broker.connection import Connection, dial
+from aioq.broker.keys import Keys
+from aioq.broker.per_turn import PerTurn
+from aioq.broker.resp import Argument, Reply, ReplyError
+from aioq.broker.scripts import Call, Delivery, Fetched, NewJob, Settlement, Update
+from aioq.broker.topology import Topology
+from aioq.broker.waiters import Waiters
+from aioq.broker.weather import Weather, judge
+from aioq.core.errors import BrokerUnavailable
+from aioq.core.retry import reconnect_delay
+
+T = TypeVar("T")
+
+DEAD_LETTERS = 10_000
+"""Dead letters kept; the oldest go first."""
+_FORGOTTEN = "NOSCRIPT"
+
+
+class Broker:
+    """The server, as seen from one event loop; opens its connections when they are needed."""
+
+    def __init__(self, topology: Topology, keys: Keys, *, enqueue_timeout: float) -> None:
+        self.topology = topology
+        self.keys = keys
+        self.enqueue_timeout = enqueue_timeout
+        self._prefix = keys.prefix
+        self._connection: Connection | None = None
+        self._dialing: asyncio.Task[Connection] | None = None
+        self._guard: AsyncGenerator[None] | None = None
+        self._new_jobs = PerTurn[NewJob, tuple[bool, list[str]]](self._send_jobs)
+        self._updates = PerTurn[Update, bool](self._send_updates)
+        self.waiters = Waiters(topology, keys, self.persist)
+
+    async def enqueue(self, job: NewJob) -> tuple[bool, list[str]]:
+        """Create one job, in one call with all others of this turn.
+
+        Returns:
+            Whether this call made the job, and queues of the call that no live worker serves.
+
+        Raises:
+            BrokerUnavailable: the server stayed away for `enqueue_timeout`.
+            BrokerFull: the server is full.
+        """
+        return await self._new_jobs.submit(job)
+
+    async def enqueue_batch(self, jobs: Sequence[NewJob]) -> scripts.Enqueued:
+        """Create at most 250 jobs in one call; see `enqueue`."""
+        call = scripts.enqueue(self._prefix, count=len(jobs), jobs=jobs)
+        return await self.persist(call, patience=self.enqueue_timeout)
+
+    async def _send_jobs(self, jobs: Sequence[NewJob]) -> list[tuple[bool, list[str]]]:
+        created, unserved = await self.enqueue_batch(jobs)
+        return [(flag, unserved) for flag in created]
+
+    async def fetch(
+        self, worker: str, *, room: int, keep_ms: int, lanes: Sequence[str]
+    ) -> Fetched:
+        """Promote what is due and take up to `room` jobs; one attempt."""
+        call = scripts.fetch(self._prefix, worker=worker, room=room, keep_ms=keep_ms, lanes=lanes)
+        return await self.run(call)
+
+    async def settle(self, outcomes: Sequence[Settlement], *, dead_ms: int) -> str:
+        """Settle at most 250 deliveries; one letter each, see `settle.lua`; one attempt."""
+        return await self.run(
+            scripts.settle(
+                self._prefix,
+                count=len(outcomes),
+                dead_ms=dead_ms,
+                dead_max=DEAD_LETTERS,
+                outcomes=outcomes,
+            )
+        )
+
+    async def update(self, delivery: Delivery, mark: str, progress: bytes = b"") -> bool:
+        """Note something on a running delivery; False: it is not ours any more."""
+        noted = Update(delivery.job_id, delivery.entry_id, mark, progress)
+        return await self._updates.submit(noted)
+
+    async def _send_updates(self, updates: Sequence[Update]) -> list[bool]:
+        call = scripts.update(self._prefix, count=len(updates), updates=updates)
+        return await self.persist(call, patience=self.enqueue_timeout)
+
+    async def look(self, job_id: str) -> scripts.Looked:
+        """Read all that is known of one job."""
+        return await self.persist(
+            scripts.look(self._prefix, job_id=job_id), patience=self.enqueue_timeout
+        )
+
+    async def backlog(self, lanes: Sequence[str]) -> int:
+        """Count jobs in these lanes that are ready or running, and delayed ones that are due."""
+        return await self.run(scripts.backlog(self._prefix, lanes=lanes))
+
+    async def leave(self, worker: str, lanes: Sequence[str]) -> int:
+        """Say goodbye; return how many deliveries this worker still holds."""
+        return await self.run(scripts.leave(self._prefix, worker=worker, lanes=lanes))
+
+    async def ring(self, queue: str) -> None:
+        """Pass a doorbell token on."""
+        await self.run(scripts.ring(self._prefix, queue=queue))
+
+    async def command(self, *command: Argument) -> Reply:
+        """Run one plain command; one attempt."""
+        try:
+            return await (await self._connected()).call(*command)
+        except ReplyError as error:
+            raise self._judged(error) from None
+
+    async def run(self, call: Call[T]) -> T:
+        """Run a script; one attempt.
+
+        Raises:
+            Weather: it may or may not have run; the same call may be sent again.
+        """
+        connection = self._connection or await self._connected()
+        try:
+            reply = await connection.call(*call.command)
+        except ReplyError as error:
+            if error.code != _FORGOTTEN:
+                raise self._judged(error, call.script.name) from None
+            reply = await self._teach(connection, call)
+        return call.parse(reply)
+
+    async def _teach(self, connection: Connection, call: Call[T]) -> Reply:
+        """Send the source to a server that has lost it (restart, failover, SCRIPT FLUSH)."""
+        try:
+            return await connection.call(*call.full_command)
+        except ReplyError as error:
+            raise self._judged(error, call.script.name) from None
+
+    async def persist(self, call: Call[T], *, patience: float | None) -> T:
+        """Run a script, and again for up to `patience` seconds of weather (None: for ever).
+
+        Raises:
+            BrokerUnavailable: the weather did not pass in time.
+        """
+        deadline = None if patience is None else asyncio.get_running_loop().time() + patience
+        failures = 0
+        while True:
+            try:
+                return await self.run(call)
+            except Weather as weather:
+                pause = reconnect_delay(failures)
+                failures += 1
+                late = deadline is not None and (
+                    asyncio.get_running_loop().time() + pause >= deadline
+                )
+                if late:
+                    raise BrokerUnavailable(_gave_up(weather, patience)) from None
+            await asyncio.sleep(pause)
+
+    async def connect(self) -> None:
+        """Open the shared connection now; one attempt."""
+        await self._connected()
+
+    async def aclose(self) -> None:
+        """Close every connection; a later call opens them again."""
+        await self._new_jobs.finished()
+        await self._updates.finished()
+        if self._guard is not None:
+            await self._guard.aclose()
+        self._drop()
+
+    async def _connected(self) -> Connection:
+        """Return the shared connection; whoever comes while it is being opened waits for it."""
+        if self._connection is not None:
+            return self._connection
+        if self._dialing is None:
+            self._dialing = asyncio.create_task(self._dial())
+            self._dialing.add_done_callback(_dialed)
+        # Shielded: a caller that is cancelled must not take the connection from the others.
+        return await asyncio.shield(self._dialing)
+
+    async def _dial(self) -> Connection:
+        try:
+            if self._guard is None:
+                self._guard = self._until_the_loop_ends()
+                await anext(self._guard)
+            connection = await dial(self.topology, on_lost=self._forget)
+        finally:
+            self._dialing = None
+        self._connection = connection
+        return connection
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None]:
+        """Drop the connections when the loop shuts down, as `asyncio.run` does at its end."""
+        with contextlib.suppress(GeneratorExit):
+            yield
+        self._drop()
+
+    def _forget(self) -> None:
+        self._connection = None
+
+    def _drop(self) -> None:
+        self._guard = None
+        self.waiters.drop()
+        if self._connection is not None:
+            self._connection.drop()
+
+    def _judged(self, error: ReplyError, script: str = "") -> Exception:
+        """Judge an error reply; weather drops the connection, so that the server is looked up."""
+        judged = judge(error, script=script)
+        if isinstance(judged, Weather) and self._connection is not None:
+            self._connection.drop(str(judged))
+        return judged
+
+
+def _dialed(task: "asyncio.Task[Connection]") -> None:
+    if not task.cancelled():
+        task.exception()  # whoever waits is told; nobody may be waiting any more
+
+
+def _gave_up(weather: Weather, patience: float | None) -> str:
+    return (
+        f"{weather} (tried for {patience:g} s); "
+        "start a server, for example with `aioq server`, or set AIOQ_URL"
+    )

@@ -1,0 +1,212 @@
+"""One pipelined connection: many commands in flight, their replies in order.
+
+redis-py opens it (address, TLS, authentication, database); from then on the bytes are ours,
+because a reply must resolve its future without a task switch in between.  A caller that is
+cancelled leaves its future behind and nothing else: the reply is still read, so a connection
+is never half read.  Anything unexpected drops the connection; nothing is ever resent here.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import redis.asyncio.connection as redis_async
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    RedisError,
+    ResponseError,
+)
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from aioq.broker.resp import INCOMPLETE, Argument, Reply, ReplyError, new_reader, pack
+from aioq.broker.topology import Address, Topology
+from aioq.broker.weather import LOST, Refused, Weather, judge
+
+CONNECT_TIMEOUT = 5.0
+REPLY_TIMEOUT = 10.0
+"""Seconds after which a reply counts as lost: a half-open connection must not look idle."""
+
+_KINDS: dict[str, Any] = {
+    "tcp": redis_async.Connection,
+    "tls": redis_async.SSLConnection,
+    "unix": redis_async.UnixDomainSocketConnection,
+}
+OPENING = {
+    "protocol": 2,
+    "socket_timeout": CONNECT_TIMEOUT,
+    "socket_connect_timeout": CONNECT_TIMEOUT,
+    "health_check_interval": 0,
+}
+
+
+class Connection(asyncio.Protocol):
+    """A live connection, made by `dial`."""
+
+    def __init__(
+        self,
+        opened: Any,  # noqa: ANN401 - redis-py's connection, whose types are unknown
+        *,
+        on_push: Callable[[list[Reply]], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
+        timeout: float = REPLY_TIMEOUT,
+    ) -> None:
+        self._opened = opened  # kept: its finalizer closes the transport
+        # The one place that reaches into redis-py: its writer's transport, handed over to us.
+        self._transport: asyncio.Transport = opened._writer.transport  # noqa: SLF001
+        self._reader = new_reader()
+        self._on_push = on_push
+        self._on_lost = on_lost
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._in_flight: deque[tuple[asyncio.Future[Reply], float]] = deque()
+        self._watch: asyncio.TimerHandle | None = None
+        self.is_lost = False
+        self._transport.set_protocol(self)
+        self._transport.resume_reading()
+
+    def call(self, *command: Argument) -> asyncio.Future[Reply]:
+        """Send one command; the future gets its reply, or Weather, or what the server says."""
+        future: asyncio.Future[Reply] = self._loop.create_future()
+        if self.is_lost:
+            future.set_exception(Weather("the connection was lost"))
+            return future
+        now = self._loop.time()
+        self._in_flight.append((future, now))
+        if self._watch is None:
+            self._watch = self._loop.call_at(now + self._timeout, self._look_at_oldest)
+        self._transport.write(pack(command))
+        return future
+
+    def drop(self, reason: str = "the connection was closed") -> None:
+        """Close at once; whatever is in flight gets Weather."""
+        if self.is_lost:
+            return
+        self.is_lost = True
+        if self._watch is not None:
+            self._watch.cancel()
+        self._transport.abort()
+        while self._in_flight:
+            future, _ = self._in_flight.popleft()
+            if not future.done():
+                future.set_exception(Weather(reason))
+                future.exception()  # a caller that has gone need not be told
+        if self._on_lost is not None:
+            self._on_lost()
+
+    def data_received(self, data: bytes) -> None:
+        """Resolve the futures of the replies that have arrived (called by the event loop)."""
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not INCOMPLETE:
+                if self._on_push is not None and _is_push(reply):
+                    self._on_push(reply)
+                else:
+                    self._resolve(reply)
+        except ConnectionError as error:  # what the reader raises when the bytes are no RESP
+            self.drop(str(error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the transport has gone (called by the event loop)."""
+        self.drop(f"the connection was lost: {exc}" if exc else "the server closed the connection")
+
+    def _resolve(self, reply: Reply) -> None:
+        future, _ = self._in_flight.popleft()
+        if future.done():
+            return
+        if isinstance(reply, ReplyError):
+            future.set_exception(reply)
+            future.exception()
+        else:
+            future.set_result(reply)
+
+    def _look_at_oldest(self) -> None:
+        """One timer for all commands: the oldest in flight says whether the server answers."""
+        self._watch = None
+        if not self._in_flight:
+            return
+        deadline = self._in_flight[0][1] + self._timeout
+        if self._loop.time() >= deadline:
+            self.drop(f"the server did not answer within {self._timeout:g} s")
+        else:
+            self._watch = self._loop.call_at(deadline, self._look_at_oldest)
+
+
+def _is_push(reply: Reply) -> bool:
+    return isinstance(reply, list) and bool(reply) and reply[0] == b"message"
+
+
+async def dial(
+    topology: Topology,
+    *,
+    on_push: Callable[[list[Reply]], None] | None = None,
+    on_lost: Callable[[], None] | None = None,
+    timeout: float = REPLY_TIMEOUT,
+) -> Connection:
+    """Find the server and connect.
+
+    Raises:
+        Weather: it cannot be reached now.
+        Refused: it does not let us in.
+    """
+    address = await _locate(topology)
+    opened = await _open(address)
+    return Connection(opened, on_push=on_push, on_lost=on_lost, timeout=timeout)
+
+
+async def _locate(topology: Topology) -> Address:
+    if not topology.question:
+        return topology.seeds[0]
+    failures: list[str] = []
+    for seed in topology.seeds:
+        try:
+            asked = Connection(await _open(seed), timeout=CONNECT_TIMEOUT)
+            try:
+                found = topology.answer(await asked.call(*topology.question))
+            finally:
+                asked.drop()
+        except ReplyError as error:
+            failures.append(f"{seed}: {error}")
+        except Weather as error:
+            failures.append(str(error))
+        else:
+            if found is not None:
+                return found
+            failures.append(f"{seed} does not know")
+    message = f"no address for {topology.url}: {'; '.join(failures)}"
+    raise Weather(message)
+
+
+async def _open(address: Address) -> Any:  # noqa: ANN401 - redis-py's connection
+    arguments = {**address.arguments, **OPENING, "retry": Retry(NoBackoff(), 0)}
+    opened = _KINDS[address.kind](**arguments)
+    try:
+        await opened.connect()
+    except (AuthenticationError, AuthorizationError) as error:
+        raise Refused(refusal(address, error)) from None
+    except ResponseError as error:
+        raise judge(ReplyError(str(error))) from None
+    except (RedisError, *LOST) as error:
+        with suppress(RedisError, OSError):
+            await opened.disconnect(nowait=True)
+        raise Weather(unreachable(address, error)) from None
+    except asyncio.CancelledError:
+        with suppress(RedisError, OSError):
+            await opened.disconnect(nowait=True)
+        raise
+    return opened
+
+
+def unreachable(address: Address, error: BaseException) -> str:
+    """Say that a server cannot be reached, and why, in one line."""
+    reason = str(error).strip().splitlines()[0].rstrip(".") if str(error) else repr(error)
+    return f"cannot reach {address}: {reason}"
+
+
+def refusal(address: Address, error: BaseException) -> str:
+    """Say that a server does not let us in, and what to check."""
+    reason = str(error).strip().rstrip(".")
+    return f"{address} refused: {reason}; check the user and password in the URL"

@@ -1,0 +1,94 @@
+"""Every key in one table: name, type, expiry, meaning.
+
+The scripts build the same names from the same prefix; a test compares them with this table, and
+the page `docs/reference/keys.md` is made from it.
+"""
+
+from typing import NamedTuple
+
+PARTITION = 0
+"""One partition in this release; the layout carries its number so that more can follow."""
+
+
+class KeyKind(NamedTuple):
+    """One kind of key."""
+
+    name: str
+    """After the prefix; `<…>` stands for a variable part."""
+    type: str
+    expiry: str
+    """"constant": it may remain in an empty system."""
+    meaning: str
+
+
+TABLE = (
+    KeyKind("j:<job>", "hash", "120 s to 7 days after the end", "the record of a job"),
+    KeyKind("y:<job>", "string", "none; 7 days in a dead letter", "a payload outside a stream"),
+    KeyKind("v:<job>", "string", "result_expires", "a result over 64 bytes, or an error"),
+    KeyKind("s:<queue>:<priority>", "stream", "none", "one entry per delivery; group `w`"),
+    KeyKind("l", "set", "none", "lanes that may hold undelivered entries"),
+    KeyKind("d", "zset", "none", "delayed jobs by due time, ms"),
+    KeyKind("x", "zset", "none", "dead letters by time of death, ms; at most 10,000"),
+    KeyKind("lw", "zset", "none", "workers by the end of their lease, ms"),
+    KeyKind("w:<worker>", "string", "10 leases", "what a worker says of itself"),
+    KeyKind("sv:<queue>", "string", "2 leases", "exists while a live worker serves the queue"),
+    KeyKind("b:<queue>", "list", "none", "doorbell: at most 16 tokens for idle workers"),
+    KeyKind("r:<client>", "channel", "", "ends of the jobs this client waits for"),
+    KeyKind("~", "", "never written", "deleted first, so that a full server lets a script pass"),
+)
+
+RECORD_FIELDS = {
+    "s": "state letter",
+    "q": "lane, queue:priority",
+    "t": "task name",
+    "n": "enqueued, ms",
+    "i": "current or last entry id: the fencing token",
+    "o": "worker that holds or held it",
+    "a": "deliveries",
+    "e": "retries",
+    "b": "started, ms",
+    "f": "finished, ms",
+    "d": "due, ms",
+    "x": "expires, ms",
+    "u": "nonce of the call that made it, where the user chose the id",
+    "g": "since when no worker knows its task, ms",
+    "m": "mark of a running job: v waits inside the worker, p has progress",
+    "p": "progress",
+    "v": "result of up to 64 bytes",
+    "w": "clients that wait for its end",
+}
+
+
+class Keys:
+    """The keys of one app."""
+
+    def __init__(self, name: str) -> None:
+        self.prefix = f"{{{name}.{PARTITION}}}:"
+
+    def bell(self, queue: str) -> str:
+        """The doorbell of a queue."""
+        return f"{self.prefix}b:{queue}"
+
+    def channel(self, client: str) -> str:
+        """The channel on which a client hears of the ends of jobs."""
+        return f"{self.prefix}r:{client}"
+
+    @property
+    def leases(self) -> str:
+        """The leases of all workers."""
+        return f"{self.prefix}lw"
+
+    def presence(self, worker: str) -> str:
+        """What a worker says of itself."""
+        return f"{self.prefix}w:{worker}"
+
+
+def lane(queue: str, priority: int) -> str:
+    """Name the lane of a queue and a priority."""
+    return f"{queue}:{priority}"
+
+
+def split_lane(text: str) -> tuple[str, int]:
+    """Return the queue and the priority of a lane."""
+    queue, _, priority = text.rpartition(":")
+    return queue, int(priority)

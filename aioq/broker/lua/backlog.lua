@@ -1,0 +1,15 @@
+-- Count what is left to do in some lanes: ready, running, and delayed but due.
+--
+-- KEYS   prefix     anchor   every key of the partition starts with it
+-- ARGV   lanes      1 each   queue:priority
+-- REPLY  jobs       int
+
+local prefix = KEYS[1]
+
+-- include now
+
+local jobs = redis.call('ZCOUNT', prefix .. 'd', '-inf', now_ms)
+for _, lane in ipairs(ARGV) do
+  jobs = jobs + redis.call('XLEN', prefix .. 's:' .. lane)
+end
+return jobs

@@ -1,0 +1,132 @@
+-- Promote what is due, then hand out jobs from the lanes, in the order given.
+--
+-- KEYS   prefix     anchor   every key of the partition starts with it
+-- ARGV   worker     text     the consumer; it must hold a lease
+--        room       int      at most this many jobs
+--        keep_ms    int      how long the record of an expired job is kept
+--        lanes      1 each   queue:priority, best first
+-- REPLY  now_ms     int      the server's clock; -1: this worker holds no lease
+--        next_ms    int      when the next delayed job is due; 0: none is
+--        dropped    list     entries that are no jobs of ours, removed
+--        jobs       8 each   entry_id, job_id, task, lane (its index), retries, deliveries, due,
+--                            payload
+--
+-- This is the only place where a job changes hands from a queue to a worker, so a reply lost
+-- on the way loses nothing: the job is in the worker's pending list and in its record.
+
+local prefix = KEYS[1]
+local worker, room, keep_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local FIRST_LANE = 4
+local PROMOTED_PER_CALL = 200
+local scan = room + 250 -- entries looked at: expired ones cost time too, and a call stays short
+
+redis.call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
+if not redis.call('ZSCORE', prefix .. 'lw', worker) then
+  return { -1, 0, {}, {} }
+end
+
+-- include now
+-- include ring
+-- include ready
+-- include finish
+
+local due = redis.call('ZRANGEBYSCORE', prefix .. 'd', '-inf', now_ms, 'LIMIT', 0, PROMOTED_PER_CALL)
+if #due > 0 then
+  redis.call('ZREM', prefix .. 'd', unpack(due))
+  local arrivals = {}
+  for _, job_id in ipairs(due) do
+    local record = redis.call('HMGET', prefix .. 'j:' .. job_id, 's', 'q', 'x', 'w')
+    if record[1] == 'd' then
+      local body = prefix .. 'y:' .. job_id
+      if record[3] and tonumber(record[3]) <= now_ms then
+        redis.call('DEL', body)
+        finish(job_id, 'x', 'expired', keep_ms, record[4])
+      else
+        -- A payload that is gone (an evicted key) is no reason to stop: the job fails when it runs.
+        ready(job_id, record[2], redis.call('GET', body) or '')
+        redis.call('DEL', body)
+        local queue = queue_of(record[2])
+        arrivals[queue] = (arrivals[queue] or 0) + 1
+      end
+    end
+  end
+  for queue, jobs in pairs(arrivals) do ring(queue, jobs) end
+end
+
+local jobs, size, dropped = {}, 0, {}
+
+-- Take one entry: note it as running, or remove it where it must not run.
+local function take(lane, index, entry)
+  local entry_id, job_id, payload = entry[1], nil, nil
+  if entry[2] and entry[2][1] == 'j' and entry[2][3] == 'p' then
+    job_id, payload = entry[2][2], entry[2][4]
+  end
+  local key = prefix .. 'j:' .. (job_id or '')
+  local record = redis.call('HMGET', key, 's', 'i', 't', 'e', 'a', 'd', 'x', 'w')
+  local ours = record[1] == 'q' and record[2] == entry_id
+  if ours and not (record[7] and tonumber(record[7]) <= now_ms) then
+    local deliveries = (record[5] or 0) + 1
+    redis.call('HSET', key, 's', 'r', 'o', worker, 'a', deliveries, 'b', now_ms)
+    jobs[size + 1], jobs[size + 2], jobs[size + 3] = entry_id, job_id, record[3]
+    jobs[size + 4], jobs[size + 5], jobs[size + 6] = index - 1, tonumber(record[4] or 0), deliveries
+    jobs[size + 7], jobs[size + 8] = tonumber(record[6] or 0), payload
+    size = size + 8
+    room = room - 1
+    return
+  end
+  redis.call('XACK', prefix .. 's:' .. lane, 'w', entry_id)
+  redis.call('XDEL', prefix .. 's:' .. lane, entry_id)
+  if ours then
+    finish(job_id, 'x', 'expired', keep_ms, record[8])
+  else
+    dropped[#dropped + 1] = lane .. ' ' .. entry_id
+  end
+end
+
+local function read(lane)
+  local stream = prefix .. 's:' .. lane
+  local reply = redis.pcall('XREADGROUP', 'GROUP', 'w', worker, 'COUNT', room, 'STREAMS', stream, '>')
+  if reply and reply.err then
+    if not string.find(reply.err, 'NOGROUP', 1, true) then
+      return reply
+    end
+    -- From 0, so that what arrived before the group is not skipped.
+    redis.call('XGROUP', 'CREATE', stream, 'w', '0', 'MKSTREAM')
+    reply = redis.call('XREADGROUP', 'GROUP', 'w', worker, 'COUNT', room, 'STREAMS', stream, '>')
+  end
+  return reply and reply[1][2] or {}
+end
+
+local filled = redis.call('SMISMEMBER', prefix .. 'l', unpack(ARGV, FIRST_LANE))
+local empty, rest = {}, {}
+for index, flag in ipairs(filled) do
+  local lane = ARGV[FIRST_LANE + index - 1]
+  local queue = queue_of(lane)
+  if empty[queue] == nil then empty[queue] = true end
+  if flag == 1 then
+    local exhausted = false
+    while room > 0 and scan > 0 and not exhausted do
+      local asked = room
+      local entries = read(lane)
+      if entries.err then return entries end
+      for _, entry in ipairs(entries) do take(lane, index, entry) end
+      exhausted = #entries < asked
+      scan = scan - #entries
+    end
+    if exhausted then
+      redis.call('SREM', prefix .. 'l', lane)
+    else
+      empty[queue] = false
+      rest[queue] = true
+    end
+  end
+end
+
+-- Tokens of an empty queue wake nobody for anything; a queue with a rest wakes one more worker.
+for queue, is_empty in pairs(empty) do
+  if is_empty then redis.call('DEL', prefix .. 'b:' .. queue) end
+end
+for queue in pairs(rest) do ring(queue, 1) end
+
+local head = redis.call('ZRANGE', prefix .. 'd', 0, 0, 'WITHSCORES')
+return { now_ms, tonumber(head[2] or 0), dropped, jobs }

@@ -1,0 +1,12 @@
+-- Pass a doorbell token on: the worker that took it has no room.
+--
+-- KEYS   prefix     anchor   every key of the partition starts with it
+-- ARGV   queue      text
+-- REPLY  done       int      1
+
+local prefix = KEYS[1]
+
+-- include ring
+
+ring(ARGV[1], 1)
+return 1

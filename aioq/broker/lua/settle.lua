@@ -1,0 +1,136 @@
+-- The last word on deliveries: complete, retry, give back or bury, each only by its token.
+--
+-- KEYS   prefix     anchor   every key of the partition starts with it
+-- ARGV   count      int      number of deliveries
+--        dead_ms    int      how long a dead letter is kept
+--        dead_max   int      how many dead letters are kept
+--        outcomes   5 each   job_id, entry_id, op, argument, value
+-- REPLY  verdicts   text     per delivery: K accepted, D it was settled before, S stale, G gone
+--
+-- op     argument   value
+-- c      keep_ms    result   the task returned
+-- r      due        error    run again when due; one retry is used up
+-- f                 error    bury
+-- n      due                 give back: run again when due, nothing is counted
+-- u      patience   error    nobody here knows the task: offer it around, bury in the end
+--
+-- A delivery whose entry is not the record's current one was taken over: its word is refused
+-- (S, the fence of G2).  A verdict of D makes a settle that is sent again harmless.
+
+local prefix = KEYS[1]
+local count, dead_ms, dead_max = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local FIRST, STRIDE = 4, 5
+
+-- include now
+-- include moment
+-- include ring
+-- include ready
+-- include delay
+-- include finish
+
+-- First pass: read and judge; nothing is written.
+local verdicts, records, payloads, acks = {}, {}, {}, {}
+for index = 1, count do
+  local at = FIRST + (index - 1) * STRIDE
+  local job_id, entry_id, op = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local record = redis.call('HMGET', prefix .. 'j:' .. job_id, 's', 'i', 'q', 'w', 'e', 'g', 'x')
+  local state = record[1]
+  if not state then
+    verdicts[index] = 'G'
+  elseif record[2] ~= entry_id then
+    verdicts[index] = 'S'
+  elseif state ~= 'r' and state ~= 'q' then
+    verdicts[index] = 'D'
+  else
+    verdicts[index] = 'K'
+    records[index] = record
+    local lane = record[3]
+    acks[lane] = acks[lane] or {}
+    table.insert(acks[lane], entry_id)
+    if op ~= 'c' then
+      local entry = redis.call('XRANGE', prefix .. 's:' .. lane, entry_id, entry_id)
+      payloads[index] = entry[1] and entry[1][2][4] or '' -- '': it fails as damaged, not silently
+    end
+  end
+end
+
+-- Second pass: the entries go.  A full server allows these writes, and then the ones below.
+redis.call('DEL', prefix .. '~')
+for lane, entries in pairs(acks) do
+  redis.call('XACK', prefix .. 's:' .. lane, 'w', unpack(entries))
+  redis.call('XDEL', prefix .. 's:' .. lane, unpack(entries))
+end
+
+local function bury(job_id, value, payload, waiters)
+  finish(job_id, 'f', value, dead_ms, waiters)
+  redis.call('SET', prefix .. 'y:' .. job_id, payload, 'PX', dead_ms)
+  redis.call('ZADD', prefix .. 'x', now_ms, job_id)
+end
+
+local rings = {}
+
+local function again(job_id, lane, due_ms, payload)
+  local queue = queue_of(lane)
+  if due_ms <= now_ms then
+    ready(job_id, lane, payload)
+    rings[queue] = (rings[queue] or 0) + 1
+  else
+    redis.call('HSET', prefix .. 'j:' .. job_id, 's', 'd', 'd', due_ms)
+    if delay(job_id, due_ms, payload) then
+      rings[queue] = rings[queue] or 1
+    end
+  end
+end
+
+-- Third pass: what becomes of each job.
+local buried = false
+for index = 1, count do
+  local record = records[index]
+  if record then
+    local at = FIRST + (index - 1) * STRIDE
+    local job_id, op, argument, value = ARGV[at], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+    local key, lane, waiters = prefix .. 'j:' .. job_id, record[3], record[4]
+    if op == 'c' then
+      if record[5] then redis.call('DEL', prefix .. 'v:' .. job_id) end
+      finish(job_id, 'c', value, tonumber(argument), waiters)
+    else
+      redis.call('HDEL', key, 'm', 'p')
+      if op == 'r' then
+        local due_ms = moment(argument)
+        redis.call('HINCRBY', key, 'e', 1)
+        redis.call('SET', prefix .. 'v:' .. job_id, value, 'PX', math.max(due_ms - now_ms, 0) + dead_ms)
+        again(job_id, lane, due_ms, payloads[index])
+      elseif op == 'n' then
+        again(job_id, lane, moment(argument), payloads[index])
+      elseif op == 'u' then
+        local since_ms = tonumber(record[6] or now_ms)
+        if now_ms - since_ms >= tonumber(argument) then
+          bury(job_id, value, payloads[index], waiters)
+          buried = true
+        else
+          redis.call('HSET', key, 'g', since_ms)
+          -- Offered again after as long as it has been around, between 1 and 30 s.
+          local pause_ms = math.min(math.max(now_ms - since_ms, 1000), 30000)
+          again(job_id, lane, now_ms + math.min(pause_ms, tonumber(argument)), payloads[index])
+        end
+      else
+        bury(job_id, value, payloads[index], waiters)
+        buried = true
+      end
+    end
+  end
+end
+
+if buried then
+  redis.call('ZREMRANGEBYSCORE', prefix .. 'x', '-inf', now_ms - dead_ms)
+  local surplus = redis.call('ZCARD', prefix .. 'x') - dead_max
+  if surplus > 0 then
+    local oldest = redis.call('ZPOPMIN', prefix .. 'x', math.min(surplus, 500))
+    for n = 1, #oldest, 2 do
+      local job_id = oldest[n]
+      redis.call('DEL', prefix .. 'j:' .. job_id, prefix .. 'y:' .. job_id, prefix .. 'v:' .. job_id)
+    end
+  end
+end
+for queue, jobs in pairs(rings) do ring(queue, jobs) end
+return table.concat(verdicts)

@@ -1,0 +1,38 @@
+-- Note something on running deliveries: waiting inside the worker, started, progress.
+--
+-- KEYS   prefix     anchor   every key of the partition starts with it
+-- ARGV   count      int      number of updates
+--        updates    4 each   job_id, entry_id, mark, progress
+-- REPLY  accepted   text     per update: 1 noted, 0 refused: the delivery was taken over or ended
+--
+-- mark   v          waits for a thread or a process
+--        s          has started after such a wait
+--        p          has reported the progress given
+
+local prefix = KEYS[1]
+local count = tonumber(ARGV[1])
+local FIRST, STRIDE = 2, 4
+
+-- include now
+
+redis.call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
+local accepted = {}
+for index = 1, count do
+  local at = FIRST + (index - 1) * STRIDE
+  local key, mark = prefix .. 'j:' .. ARGV[at], ARGV[at + 2]
+  local record = redis.call('HMGET', key, 's', 'i')
+  if record[1] == 'r' and record[2] == ARGV[at + 1] then
+    accepted[index] = '1'
+    if mark == 'v' then
+      redis.call('HSET', key, 'm', 'v')
+    elseif mark == 's' then
+      redis.call('HDEL', key, 'm')
+      redis.call('HSET', key, 'b', now_ms)
+    else
+      redis.call('HSET', key, 'm', 'p', 'p', ARGV[at + 3])
+    end
+  else
+    accepted[index] = '0'
+  end
+end
+return table.concat(accepted)

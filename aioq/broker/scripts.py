@@ -1,0 +1,249 @@
+"""One typed stub per Lua file: it builds the arguments and parses the reply, and sends nothing.
+
+A stub's parameters after `prefix` carry the names of the ARGV section of its file, in order; a
+test compares them.  The async and the sync side send the same `Call`.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from aioq.broker.resp import Argument, Reply
+
+T = TypeVar("T")
+_INCLUDE = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
+
+
+class Script(NamedTuple):
+    """One Lua file with its includes put in."""
+
+    name: str
+    source: str
+    sha: str
+
+
+class Call(NamedTuple, Generic[T]):
+    """One call of a script: may be sent again as it is, because every script allows that."""
+
+    script: Script
+    arguments: tuple[Argument, ...]
+    """The prefix, then ARGV."""
+    parse: Callable[[Reply], T]
+
+    @property
+    def command(self) -> tuple[Argument, ...]:
+        """The command for a server that knows the script."""
+        return ("EVALSHA", self.script.sha, 1, *self.arguments)
+
+    @property
+    def full_command(self) -> tuple[Argument, ...]:
+        """The command for a server that has forgotten it."""
+        return ("EVAL", self.script.source, 1, *self.arguments)
+
+
+def read(name: str) -> str:
+    """Return the source of a script, includes put in."""
+    folder = files("aioq.broker") / "lua"
+    source = (folder / f"{name}.lua").read_text("utf-8")
+
+    def include(match: re.Match[str]) -> str:
+        return (folder / "include" / f"{match[1]}.lua").read_text("utf-8")
+
+    return _INCLUDE.sub(include, source)
+
+
+@cache
+def load(name: str) -> Script:
+    """Return a script, read and hashed once per process."""
+    source = read(name)
+    return Script(name, source, hashlib.sha1(source.encode()).hexdigest())  # noqa: S324 - Redis's
+
+
+class NewJob(NamedTuple):
+    """One job for `enqueue`."""
+
+    job_id: str
+    lane: str
+    task: str
+    due: str
+    """`+ms` from now, absolute `ms`, or "" for at once."""
+    expires: str
+    nonce: str
+    """"" where the id is generated."""
+    payload: bytes
+
+
+class Enqueued(NamedTuple):
+    """What became of a batch of new jobs."""
+
+    created: list[bool]
+    unserved: list[str]
+    """Queues that no live worker serves."""
+
+
+def enqueue(prefix: str, *, count: int, jobs: Iterable[NewJob]) -> Call[Enqueued]:
+    """Create jobs."""
+    flat: list[Argument] = [prefix, count]
+    for job in jobs:
+        flat += job
+    return Call(load("enqueue"), tuple(flat), _parse_enqueued)
+
+
+def _parse_enqueued(reply: Reply) -> Enqueued:
+    created, unserved = reply
+    return Enqueued([flag == 49 for flag in created], [name.decode() for name in unserved])  # noqa: PLR2004 - b"1"
+
+
+class Delivery(NamedTuple):
+    """One job handed to one consumer; raw, because most fields are needed only sometimes."""
+
+    entry_id: bytes
+    job_id: bytes
+    task: bytes
+    lane: int
+    """Index into the lanes that were asked for."""
+    retries: int
+    deliveries: int
+    due_ms: int
+    payload: bytes
+
+
+class Fetched(NamedTuple):
+    """What one fetch brought."""
+
+    now_ms: int
+    """The server's clock; -1: this worker holds no lease."""
+    next_ms: int
+    """When the next delayed job is due; 0: none is."""
+    dropped: list[str]
+    """Lane and id of entries that were no jobs of ours."""
+    deliveries: list[Delivery]
+
+
+def fetch(
+    prefix: str, *, worker: str, room: int, keep_ms: int, lanes: Sequence[str]
+) -> Call[Fetched]:
+    """Promote what is due and take jobs."""
+    return Call(load("fetch"), (prefix, worker, room, keep_ms, *lanes), _parse_fetched)
+
+
+_STRIDE = len(Delivery._fields)
+
+
+def _parse_fetched(reply: Reply) -> Fetched:
+    now_ms, next_ms, dropped, jobs = reply
+    columns = [jobs[at::_STRIDE] for at in range(_STRIDE)]
+    deliveries = list(map(Delivery._make, zip(*columns, strict=True)))
+    return Fetched(now_ms, next_ms, [entry.decode() for entry in dropped], deliveries)
+
+
+class Settlement(NamedTuple):
+    """The last word on one delivery; `settle.lua` says what each op means."""
+
+    job_id: bytes
+    entry_id: bytes
+    op: str
+    argument: str | int
+    value: bytes
+
+
+def settle(
+    prefix: str, *, count: int, dead_ms: int, dead_max: int, outcomes: Iterable[Settlement]
+) -> Call[str]:
+    """Settle deliveries; the reply has one letter each."""
+    flat: list[Argument] = [prefix, count, dead_ms, dead_max]
+    for outcome in outcomes:
+        flat += outcome
+    return Call(load("settle"), tuple(flat), bytes.decode)
+
+
+class Update(NamedTuple):
+    """A note on one running delivery; `update.lua` says what each mark means."""
+
+    job_id: bytes
+    entry_id: bytes
+    mark: str
+    progress: bytes
+
+
+def update(prefix: str, *, count: int, updates: Iterable[Update]) -> Call[list[bool]]:
+    """Note something on running deliveries; the reply says which were accepted."""
+    flat: list[Argument] = [prefix, count]
+    for each in updates:
+        flat += each
+    return Call(load("update"), tuple(flat), lambda reply: [flag == 49 for flag in reply])  # noqa: PLR2004 - b"1"
+
+
+class End(NamedTuple):
+    """The end of a job, as far as it has come."""
+
+    state: str
+    """c, f, x; "-" has not ended; "" nobody knows it; "?" ended, ask for the value."""
+    value: bytes | None
+    """None: it has expired."""
+
+
+def wait(prefix: str, *, client: str, job_ids: Sequence[str]) -> Call[list[End]]:
+    """Ask for the ends of jobs, and to be told of those still to come."""
+    return Call(load("wait"), (prefix, client, *job_ids), _parse_ends)
+
+
+def _parse_ends(reply: Reply) -> list[End]:
+    return [End(state.decode(), value) for state, value in zip(reply[::2], reply[1::2], strict=True)]
+
+
+def parse_news(message: bytes) -> tuple[str, End]:
+    """Read what `include/finish.lua` publishes: the job's id and its end."""
+    length = message[1]
+    return message[2 : 2 + length].decode(), End(chr(message[0]), message[2 + length :])
+
+
+class Looked(NamedTuple):
+    """All that is known of one job."""
+
+    record: dict[str, bytes]
+    """Empty: nobody knows it."""
+    payload: bytes | None
+    value: bytes | None
+
+
+def look(prefix: str, *, job_id: str) -> Call[Looked]:
+    """Read one job."""
+    return Call(load("look"), (prefix, job_id), _parse_looked)
+
+
+def _parse_looked(reply: Reply) -> Looked:
+    fields, payload, value = _padded(reply, 3)
+    names = [name.decode() for name in fields[::2]]
+    return Looked(dict(zip(names, fields[1::2], strict=True)), payload, value)
+
+
+def _padded(reply: list[Any], length: int) -> list[Any]:
+    """Lua ends a reply at its last value that is not nil."""
+    return reply + [None] * (length - len(reply))
+
+
+def beat(
+    prefix: str, *, worker: str, lease_ms: int, register: int, presence: bytes, queues: Sequence[str]
+) -> Call[bool]:
+    """Renew a lease; False: there is none, and it must not come back."""
+    arguments = (prefix, worker, lease_ms, register, presence, *queues)
+    return Call(load("beat"), arguments, bool)
+
+
+def leave(prefix: str, *, worker: str, lanes: Sequence[str]) -> Call[int]:
+    """Say goodbye; the reply counts deliveries still held."""
+    return Call(load("leave"), (prefix, worker, *lanes), int)
+
+
+def backlog(prefix: str, *, lanes: Sequence[str]) -> Call[int]:
+    """Count ready, running and due jobs."""
+    return Call(load("backlog"), (prefix, *lanes), int)
+
+
+def ring(prefix: str, *, queue: str) -> Call[int]:
+    """Pass a doorbell token on."""
+    return Call(load("ring"), (prefix, queue), int)

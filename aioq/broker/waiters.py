@@ -1,0 +1,165 @@
+"""Wait for the ends of jobs: one subscription per process, however many wait.
+
+The server notes in a job's record which clients wait, and tells only them.  A push may be lost
+with its connection, so the truth stays in the record: after every new subscription all open
+questions are asked again, and every few seconds in any case (G14).
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Sequence
+from typing import Protocol, TypeVar
+
+from aioq.broker import scripts
+from aioq.broker.connection import Connection, dial
+from aioq.broker.keys import Keys
+from aioq.broker.per_turn import MOST, PerTurn
+from aioq.broker.resp import Reply
+from aioq.broker.scripts import Call, End
+from aioq.broker.topology import Topology
+from aioq.broker.weather import Weather
+from aioq.core.errors import BrokerUnavailable
+from aioq.core.retry import reconnect_delay
+
+T = TypeVar("T")
+
+ASK_AGAIN = 5.0
+"""Seconds between two looks at the jobs that are waited for, in case a push was lost."""
+FIRST_PATIENCE = 5.0
+"""Seconds a new question keeps trying before it fails; one that was registered never does."""
+
+
+class Persist(Protocol):
+    """`Broker.persist`."""
+
+    def __call__(self, call: Call[T], *, patience: float | None) -> Awaitable[T]:
+        """Run a script through weather."""
+        ...
+
+
+class Waiters:
+    """All who wait for jobs on one event loop."""
+
+    def __init__(self, topology: Topology, keys: Keys, persist: Persist) -> None:
+        self._topology = topology
+        self._prefix = keys.prefix
+        self._client = secrets.token_hex(4)
+        self._channel = keys.channel(self._client)
+        self._persist = persist
+        self._questions = PerTurn[str, End](self._ask)
+        self._waiting: dict[str, list[asyncio.Future[End]]] = {}
+        self._subscription: Connection | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._subscribed = asyncio.Event()
+
+    async def ask(self, job_id: str) -> End:
+        """Return the end of a job as far as it has come, waiting for nothing."""
+        call = scripts.wait(self._prefix, client="", job_ids=(job_id,))
+        ends = await self._persist(call, patience=FIRST_PATIENCE)
+        return ends[0]
+
+    async def wait(self, job_id: str) -> End:
+        """Return the end of a job when it has come; "" if nobody knows the job.
+
+        Raises:
+            BrokerUnavailable: the server could not be asked even once.
+        """
+        future: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(job_id, []).append(future)
+        try:
+            await self._subscribe()
+            end = await self._questions.submit(job_id)
+            if end.state == "-":
+                end = await future
+            return await self.ask(job_id) if end.state == "?" else end
+        finally:
+            self._leave(job_id, future)
+
+    def drop(self) -> None:
+        """Close the subscription; those who wait get a BrokerUnavailable."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            self._keeper = None
+        if self._subscription is not None:
+            self._subscription.drop()
+        for futures in self._waiting.values():
+            for future in futures:
+                if not future.done():
+                    future.set_exception(BrokerUnavailable("the app was closed while waiting"))
+
+    def _leave(self, job_id: str, future: asyncio.Future[End]) -> None:
+        future.cancel()
+        others = self._waiting.get(job_id, [])
+        if future in others:
+            others.remove(future)
+        if not others:
+            self._waiting.pop(job_id, None)
+
+    async def _ask(self, job_ids: Sequence[str]) -> list[End]:
+        call = scripts.wait(self._prefix, client=self._client, job_ids=job_ids)
+        return await self._persist(call, patience=FIRST_PATIENCE)
+
+    async def _subscribe(self) -> None:
+        if self._keeper is None or self._keeper.done():
+            self._subscribed.clear()
+            self._keeper = asyncio.create_task(self._keep())
+        if self._subscribed.is_set():
+            return
+        keeper = self._keeper
+        ready = asyncio.ensure_future(self._subscribed.wait())
+        try:
+            await asyncio.wait(
+                {ready, keeper}, timeout=FIRST_PATIENCE, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            ready.cancel()
+        if keeper.done() and not keeper.cancelled():
+            keeper.result()  # a refusal is nobody else's to report
+
+    async def _keep(self) -> None:
+        """Hold the subscription, and ask again where a push may have been lost."""
+        failures = 0
+        while True:
+            try:
+                lost = asyncio.Event()
+                self._subscription = await dial(
+                    self._topology, on_push=self._hear, on_lost=lost.set
+                )
+                await self._subscription.call("SUBSCRIBE", self._channel)
+                self._subscribed.set()
+                failures = 0
+                await self._watch(self._subscription, lost)
+            except (Weather, BrokerUnavailable):
+                await asyncio.sleep(reconnect_delay(failures))
+                failures += 1
+            finally:
+                if self._subscription is not None:
+                    self._subscription.drop()
+
+    async def _watch(self, subscription: Connection, lost: asyncio.Event) -> None:
+        while not lost.is_set():
+            await self._ask_again()
+            try:
+                async with asyncio.timeout(ASK_AGAIN):
+                    await lost.wait()
+            except TimeoutError:
+                await subscription.call("PING")  # a half-open connection hears nothing for ever
+
+    async def _ask_again(self) -> None:
+        open_questions = list(self._waiting)
+        for start in range(0, len(open_questions), MOST):
+            job_ids = open_questions[start : start + MOST]
+            for job_id, end in zip(job_ids, await self._ask(job_ids), strict=True):
+                if end.state != "-":
+                    self._tell(job_id, end)
+
+    def _hear(self, push: list[Reply]) -> None:
+        job_id, end = scripts.parse_news(push[2])
+        self._tell(job_id, end)
+
+    def _tell(self, job_id: str, end: End) -> None:
+        for future in self._waiting.get(job_id, ()):
+            if not future.done():
+                future.set_result(end)
+
+

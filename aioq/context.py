@@ -1,0 +1,160 @@
+"""The running job, as its task sees it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import msgspec
+
+from aioq.core import codec
+from aioq.core.errors import ConfigurationError
+from aioq.core.retry import Reject, Retry, Snooze
+
+if TYPE_CHECKING:
+    from aioq.app import Aioq
+
+Report = Callable[[bytes], Awaitable[bool]]
+"""Sends encoded progress; False: another worker has taken the job over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The facts of this delivery, under the name that Celery gives them."""
+
+    id: str
+    retries: int
+    """Retries before this run."""
+    deliveries: int
+    """Deliveries so far, this one included."""
+    eta: datetime | None
+    """When it was due, for a job that was delayed."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Context:
+    """What a task may know and ask while it runs; see `bind=True` and `CONTEXT`."""
+
+    request: Request
+    task_name: str
+    queue: str
+    headers: dict[str, Any] = field(default_factory=dict[str, Any])
+    state: Any = None
+    """What the app's lifespan yielded in this worker process."""
+    cancel_reason: str | None = None
+    """Why the job is being cancelled: "shutdown" while the worker drains; else None."""
+    _app: "Aioq | None" = None
+    _report: Report | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def job_id(self) -> str:
+        """The id of the job."""
+        return self.request.id
+
+    @property
+    def app(self) -> "Aioq":
+        """The app; not in a process task, whose context is data only."""
+        if self._app is None:
+            raise ConfigurationError(_data_only("ctx.app"))
+        return self._app
+
+    async def progress(
+        self,
+        current: float | None = None,
+        total: float | None = None,
+        message: str | None = None,
+        **meta: Any,  # noqa: ANN401 - whatever MessagePack can hold
+    ) -> None:
+        """Report how far the job has come; it is then in state PROGRESS."""
+        if self._report is None:
+            raise ConfigurationError(_data_only("ctx.progress()"))
+        await self._report(codec.encode_value((current, total, message, meta)))
+
+    def progress_sync(
+        self,
+        current: float | None = None,
+        total: float | None = None,
+        message: str | None = None,
+        **meta: Any,  # noqa: ANN401 - whatever MessagePack can hold
+    ) -> None:
+        """`progress` from a `def` task."""
+        self._run(self.progress(current, total, message, **meta))
+
+    async def update_state(self, state: str = "PROGRESS", meta: dict[str, Any] | None = None) -> None:
+        """Celery's spelling of `progress`; a state other than PROGRESS is kept as the message."""
+        message = {} if state == "PROGRESS" else {"message": state}
+        await self.progress(**{**message, **(meta or {})})
+
+    def update_state_sync(self, state: str = "PROGRESS", meta: dict[str, Any] | None = None) -> None:
+        """`update_state` from a `def` task."""
+        self._run(self.update_state(state, meta))
+
+    def retry(
+        self,
+        exc: BaseException | None = None,
+        *,
+        countdown: float | None = None,
+        eta: datetime | None = None,
+        max_retries: int | None | msgspec.UnsetType = msgspec.UNSET,
+    ) -> NoReturn:
+        """Stop here and run the job again later; it never returns.
+
+        Args:
+            exc: the error behind it, which becomes the job's error when no retry is left;
+                default: the exception being handled.
+            countdown: seconds from now; default: the task's `default_retry_delay`.
+            eta: an aware datetime, in place of `countdown`.
+            max_retries: replaces the task's limit this time.
+        """
+        raise Retry(exc, countdown=countdown, eta=eta, max_retries=max_retries)
+
+    def snooze(self, seconds: float) -> NoReturn:
+        """Stop here and run the job again after `seconds`; no retry is counted."""
+        raise Snooze(seconds)
+
+    def reject(self, reason: str) -> NoReturn:
+        """Stop here: the job fails without a retry and goes to the dead letters."""
+        raise Reject(reason)
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        if self._loop is None:
+            coroutine.close()
+            raise ConfigurationError(_data_only("progress"))
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+def _data_only(what: str) -> str:
+    return f'{what} does not reach out of a task with executor="process"; its context is data only'
+
+
+class _Placeholder(Context):
+    """The default of a parameter that the worker fills."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return "CONTEXT"
+
+
+CONTEXT = cast("Context", _Placeholder())
+"""The default for a task's context parameter: `async def send(to: str, ctx: Context = CONTEXT)`."""
+
+running: ContextVar[Context] = ContextVar("aioq_job")
+"""The context of the job that runs here."""
+
+
+def current_job() -> Context:
+    """Return the context of the job that is running, from anywhere inside its task.
+
+    Raises:
+        ConfigurationError: no job is running here.
+    """
+    try:
+        return running.get()
+    except LookupError:
+        message = "current_job() was called outside a running job"
+        raise ConfigurationError(message) from None

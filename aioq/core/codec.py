@@ -1,0 +1,262 @@
+"""The wire format: what the bytes of a payload, a result and an error mean.
+
+A payload is two bytes, version and compression, then MessagePack `[args, kwargs, headers]`
+with empty tails left out.  A result is bare MessagePack.  No pickle, ever.
+"""
+
+import builtins
+import gzip
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Literal
+
+import msgspec
+
+from aioq.core.errors import AioqError, ConfigurationError, InvalidArguments, TaskFailed
+from aioq.core.record import JobError
+
+Compression = Literal["gzip", "zstd"]
+
+VERSION = 1
+_PLAIN, _GZIP, _ZSTD = 0, 1, 2
+_MAX_TRACEBACK = 16_384
+
+
+class NewerPayload(AioqError):
+    """The payload was written by a newer release than this one can read."""
+
+
+class Payload(msgspec.Struct, array_like=True, omit_defaults=True):
+    """What travels with a job: the arguments as the caller gave them, and headers."""
+
+    args: list[Any] = msgspec.field(default_factory=list[Any])
+    kwargs: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    headers: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+
+
+def _to_builtin(value: object) -> object:
+    """Let pydantic serialise what msgspec cannot: models, its own types."""
+    try:
+        core = import_module("pydantic_core")
+    except ImportError:
+        core = None
+    if core is None or not _is_pydantic(value):
+        message = f"{type(value).__module__}.{type(value).__qualname__} cannot be serialised"
+        raise TypeError(message)
+    return core.to_jsonable_python(value)
+
+
+def _is_pydantic(value: object) -> bool:
+    return hasattr(type(value), "__pydantic_core_schema__") or type(value).__module__.startswith(
+        "pydantic"
+    )
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_to_builtin)
+_decode_payload = msgspec.msgpack.Decoder(Payload).decode
+_decode_plain = msgspec.msgpack.Decoder().decode
+_PLAIN_HEADER = bytes((VERSION, _PLAIN))
+
+# Everything the encoder raises for a value it cannot write: an unknown type, an integer over
+# 64 bits, a lone surrogate, a structure that contains itself.
+_REFUSALS = (TypeError, OverflowError, ValueError, RecursionError)
+
+
+def encode_payload(
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    headers: dict[str, Any] | None,
+    *,
+    task: str,
+    compression: Compression | None = None,
+    threshold: int = 1024,
+) -> bytes:
+    """Write the bytes of a job's payload.
+
+    Raises:
+        InvalidArguments: naming the task, the argument and the value's type.
+    """
+    body: list[Any] = [args]
+    if kwargs or headers:
+        body.append(kwargs)
+    if headers:
+        body.append(headers)
+    try:
+        encoded = _encoder.encode(body)
+    except _REFUSALS as error:
+        raise InvalidArguments(_refusal(task, args, kwargs, error)) from error
+    if compression is None or len(encoded) < threshold:
+        return _PLAIN_HEADER + encoded
+    return _compress(encoded, compression)
+
+
+def decode_payload(payload: bytes) -> Payload:
+    """Read the bytes of a payload.
+
+    Raises:
+        NewerPayload: another release wrote it; a newer worker may read it.
+        InvalidArguments: these bytes are no payload.
+    """
+    if len(payload) < 2 or payload[0] == 0:  # noqa: PLR2004 - the length of the header
+        message = f"the payload is damaged: it starts with {payload[:8]!r}"
+        raise InvalidArguments(message)
+    if payload[0] != VERSION:
+        message = (
+            f"the payload has format {payload[0]}, this worker reads format {VERSION}; "
+            "update the worker"
+        )
+        raise NewerPayload(message)
+    try:
+        return _decode_payload(_decompress(payload))
+    except (msgspec.MsgspecError, OSError, EOFError, ValueError) as error:
+        message = f"the payload is damaged: {error}"
+        raise InvalidArguments(message) from error
+
+
+def encode_value(value: object) -> bytes:
+    """Write a result, or any other single value.
+
+    Raises:
+        TypeError, OverflowError, ValueError, RecursionError: the value cannot be written.
+    """
+    return _encoder.encode(value)
+
+
+def decode_value(data: bytes) -> Any:  # noqa: ANN401 - whatever was written
+    """Read what `encode_value` wrote, as plain MessagePack values."""
+    return _decode_plain(data)
+
+
+def require_compression(name: str) -> None:
+    """Check that a compression exists here.
+
+    Raises:
+        ConfigurationError: it is unknown, or needs a package that is not installed.
+    """
+    if name not in {"gzip", "zstd"}:
+        message = f'compression={name!r} is unknown; choose "gzip" or "zstd"'
+        raise ConfigurationError(message)
+    if name == "zstd":
+        _zstd()
+
+
+def _zstd() -> Any:  # noqa: ANN401 - one of two modules with the same functions
+    for module in ("compression.zstd", "backports.zstd"):
+        try:
+            return import_module(module)
+        except ImportError:
+            continue
+    message = (
+        'compression="zstd" needs a package on Python < 3.14: pip install "aioq-tasks[zstd]"'
+    )
+    raise ConfigurationError(message)
+
+
+def _compress(encoded: bytes, compression: Compression) -> bytes:
+    if compression == "gzip":
+        return bytes((VERSION, _GZIP)) + gzip.compress(encoded, mtime=0)
+    return bytes((VERSION, _ZSTD)) + _zstd().compress(encoded)
+
+
+def _decompress(payload: bytes) -> bytes | memoryview:
+    body = memoryview(payload)[2:]
+    if payload[1] == _PLAIN:
+        return body
+    if payload[1] == _GZIP:
+        return gzip.decompress(body)
+    if payload[1] == _ZSTD:
+        return _zstd().decompress(body)
+    message = f"unknown compression {payload[1]}"
+    raise ValueError(message)
+
+
+def _refusal(
+    task: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException
+) -> str:
+    """Name the argument that could not be written."""
+    named = [(f"argument {index + 1}", value) for index, value in enumerate(args)]
+    named += [(f"argument {name!r}", value) for name, value in kwargs.items()]
+    for name, value in named:
+        try:
+            _encoder.encode(value)
+        except _REFUSALS as refusal:
+            kind = type(value).__qualname__
+            return (
+                f"{name} of {task}, of type {kind}, cannot be serialised: {refusal}; pass values "
+                "that msgspec or pydantic can serialise (numbers, text, bytes, dates, UUIDs, "
+                "containers, dataclasses, Structs, models)"
+            )
+    return f"the arguments of {task} cannot be serialised: {error}"
+
+
+class _WireError(msgspec.Struct, array_like=True):
+    exc_type: str
+    exc_message: str
+    traceback: str = ""
+    args: list[Any] | None = None
+
+
+_decode_error = msgspec.msgpack.Decoder(_WireError).decode
+
+
+def encode_error(error: BaseException, *, with_traceback: bool = True) -> bytes:
+    """Write an exception: its type, message and traceback, and a builtin's arguments."""
+    args: list[Any] | None = None
+    if type(error).__module__ == "builtins":
+        try:
+            args = decode_value(_encoder.encode(list(error.args)))
+        except _REFUSALS:
+            args = [str(error)]
+    text = _traceback(error) if with_traceback else ""
+    wire = _WireError(type_name(type(error)), _message(error), text, args)
+    return _encoder.encode(wire)
+
+
+def decode_error(data: bytes) -> JobError:
+    """Read an error as the value that `JobInfo` shows."""
+    wire = _decode_error(data)
+    return JobError(wire.exc_type, wire.exc_message, wire.traceback)
+
+
+def failure(data: bytes) -> TaskFailed:
+    """Read an error as the exception to raise, with the builtin original as its cause."""
+    wire = _decode_error(data)
+    failed = TaskFailed(wire.exc_type, wire.exc_message, wire.traceback)
+    failed.__cause__ = _rebuild(wire)
+    return failed
+
+
+def type_name(kind: type[BaseException]) -> str:
+    """Return `module.qualname`; builtins bare."""
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _rebuild(wire: _WireError) -> BaseException | None:
+    kind = getattr(builtins, wire.exc_type, None)
+    if wire.args is None or not (isinstance(kind, type) and issubclass(kind, BaseException)):
+        return None
+    try:
+        return kind(*wire.args)
+    except TypeError:  # such as UnicodeDecodeError, whose arguments did not survive as they were
+        return None
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything
+        text = f"<str() of the exception raised {type_name(type(broken))}>"
+    return text.encode("utf-8", "replace").decode()
+
+
+def _traceback(error: BaseException) -> str:
+    """Format the traceback without our own frames, its middle cut when it is very long."""
+    lines = traceback.TracebackException.from_exception(error, compact=True).format()
+    text = "".join(lines).encode("utf-8", "replace").decode()
+    if len(text) <= _MAX_TRACEBACK:
+        return text
+    half = _MAX_TRACEBACK // 2
+    return f"{text[:half]}\n  ... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

@@ -1,0 +1,242 @@
+"""The options of a task and of one call: defaults, checks, and what this release refuses."""
+
+import difflib
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from typing import Annotated, Any, Literal, TypedDict
+
+import msgspec
+from msgspec import Meta
+
+from aioq.core import codec
+from aioq.core.clock import milliseconds, moment_ms
+from aioq.core.errors import ConfigurationError
+from aioq.core.retry import RetryPolicy
+
+Executor = Literal["loop", "thread", "process"]
+Seconds = Annotated[float, Meta(ge=0)]
+Priority = Annotated[int, Meta(ge=0, le=9)]
+QueueName = Annotated[str, Meta(pattern=r"^[^\s:{},]{1,100}$")]
+"""Colons, braces, commas and spaces have a meaning in keys and on the command line."""
+JobId = Annotated[str, Meta(pattern=r"^[!-z|~]{1,128}$")]
+"""Printable ASCII without spaces and braces, at most 128 characters."""
+
+_LATER = {
+    "acks_late": "at-most-once jobs",
+    "fair_by": "fairness between tenants",
+    "max_concurrency": "concurrency limits",
+    "max_crashes": "crash limits",
+    "rate_limit": "rate limits",
+    "rate_limit_name": "rate limits",
+    "schedule": "schedules",
+    "soft_time_limit": "time limits",
+    "time_limit": "time limits",
+    "unique": "unique jobs",
+}
+
+
+class TaskOptions(TypedDict, total=False):
+    """What `@app.task(...)` accepts, for the type checker; `TaskDefinition` has the meaning."""
+
+    name: str
+    queue: str
+    priority: int
+    max_retries: int | None
+    autoretry_for: tuple[type[BaseException], ...]
+    dont_autoretry_for: tuple[type[BaseException], ...]
+    retry_kwargs: Mapping[str, Any]
+    default_retry_delay: float
+    retry_backoff: bool | float
+    retry_backoff_max: float
+    retry_jitter: bool
+    expires: float | None
+    ignore_result: bool
+    result_expires: float
+    acks_late: bool
+    executor: Executor
+    compression: codec.Compression | None
+
+
+class CallOptions(TypedDict, total=False):
+    """What `task.options(...)` accepts, for the type checker."""
+
+    countdown: float | None
+    eta: datetime | None
+    expires: float | datetime | None
+    queue: str | None
+    priority: int | None
+    job_id: str | None
+    headers: dict[str, Any] | None
+
+
+class TaskDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settled options of one task."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    queue: QueueName | None = None
+    """None: routes and `Settings.default_queue` decide."""
+    priority: Priority | None = None
+    """0-9, higher first; None: routes decide, else 5."""
+    max_retries: Annotated[int, Meta(ge=0)] | None = 3
+    """None: for ever.  Counts user errors only."""
+    autoretry_for: tuple[type[BaseException], ...] = ()
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+    default_retry_delay: Seconds = 180
+    """Seconds before a retry that names no delay of its own."""
+    retry_backoff: bool | Annotated[float, Meta(gt=0)] = False
+    """True: `default_retry_delay` x 2^n after n retries; a number: that x 2^n."""
+    retry_backoff_max: Seconds = 600
+    retry_jitter: bool = True
+    expires: Seconds | None = None
+    """Seconds after the enqueue; a job that has not started by then ends as REVOKED."""
+    ignore_result: bool = False
+    result_expires: Seconds | None = None
+    """Seconds a result is kept; None: `Settings.result_expires`."""
+    executor: Executor = "loop"
+    compression: codec.Compression | None = None
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """The retry options alone, as `decide` needs them."""
+        return RetryPolicy(
+            max_retries=self.max_retries,
+            autoretry_for=self.autoretry_for,
+            dont_autoretry_for=self.dont_autoretry_for,
+            default_retry_delay=self.default_retry_delay,
+            retry_backoff=self.retry_backoff,
+            retry_backoff_max=self.retry_backoff_max,
+            retry_jitter=self.retry_jitter,
+        )
+
+
+OPTION_NAMES = frozenset(TaskDefinition.__struct_fields__) | {"retry_kwargs", "acks_late"}
+
+
+def define(options: Mapping[str, Any], *, where: str) -> TaskDefinition:
+    """Check the options of a task and settle them.
+
+    Raises:
+        ConfigurationError: an option is unknown, not served yet, or out of range.
+    """
+    given = dict(options)
+    if given.get("acks_late") is True:
+        del given["acks_late"]
+    refuse(given, where=where)
+    _unfold_retry_kwargs(given, where=where)
+    if given.get("compression") is not None:
+        codec.require_compression(given["compression"])
+    classes = {
+        name: _exception_classes(given.pop(name), name, where)
+        for name in ("autoretry_for", "dont_autoretry_for")
+        if name in given
+    }
+    try:
+        checked = msgspec.convert(given, TaskDefinition)
+    except msgspec.ValidationError as error:
+        message = f"{where}: {explain(error, given)}"
+        raise ConfigurationError(message) from None
+    return msgspec.structs.replace(checked, **classes)
+
+
+def refuse(options: Mapping[str, Any], *, where: str) -> None:
+    """Refuse by name an option that does not exist, or not yet.
+
+    Raises:
+        ConfigurationError: naming the option, and the nearest one that exists.
+    """
+    for name in options:
+        if name in _LATER:
+            message = (
+                f"{where}: the option {name}={options[name]!r} is not served by this release "
+                f"({_LATER[name]} come later); leave it out"
+            )
+            raise ConfigurationError(message)
+        if name not in OPTION_NAMES:
+            raise ConfigurationError(f"{where}: {unknown('option', name, OPTION_NAMES)}")
+
+
+def unknown(what: str, name: str, known: frozenset[str] | tuple[str, ...]) -> str:
+    """Say that a name is unknown, and which one may have been meant."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+    return f"unknown {what} {name!r}; {hint}"
+
+
+def explain(error: msgspec.ValidationError, given: Mapping[str, Any]) -> str:
+    """Say which field of `given` msgspec refused, and with which value."""
+    reason, _, path = str(error).partition(" - at `$.")
+    name = path.rstrip("`").split("[")[0].split(".")[0]
+    return f"{name}={given[name]!r} is wrong: {reason}" if name in given else str(error)
+
+
+def _unfold_retry_kwargs(given: dict[str, Any], *, where: str) -> None:
+    """Accept Celery's `retry_kwargs={"max_retries": 5, "countdown": 2}`."""
+    for name, value in dict(given.pop("retry_kwargs", {})).items():
+        target = {"max_retries": "max_retries", "countdown": "default_retry_delay"}.get(name)
+        if target is None:
+            known = ("max_retries", "countdown")
+            raise ConfigurationError(f"{where}: {unknown('key of retry_kwargs', name, known)}")
+        given[target] = value
+
+
+def _exception_classes(value: object, name: str, where: str) -> tuple[type[BaseException], ...]:
+    classes: tuple[object, ...] = tuple(value) if isinstance(value, (tuple, list)) else (value,)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    found: list[type[BaseException]] = []
+    for each in classes:
+        if not (isinstance(each, type) and issubclass(each, BaseException)):
+            message = f"{where}: {name} takes exception classes, not {each!r}"
+            raise ConfigurationError(message)
+        found.append(each)
+    return tuple(found)
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settled options of one call."""
+
+    countdown: Seconds | None = None
+    eta: datetime | None = None
+    expires: Seconds | datetime | None = None
+    queue: QueueName | None = None
+    priority: Priority | None = None
+    job_id: JobId | None = None
+    headers: dict[str, Any] | None = None
+
+    def due(self, timezone: tzinfo | None) -> str:
+        """Return when it may run: `+ms` from now, absolute `ms`, or "" for at once."""
+        if self.eta is not None:
+            return str(moment_ms(self.eta, timezone))
+        return f"+{milliseconds(self.countdown)}" if self.countdown else ""
+
+
+CALL_NAMES = frozenset(Call.__struct_fields__)
+NO_OPTIONS = Call()
+
+
+def call(options: Mapping[str, Any], *, where: str) -> Call:
+    """Check the options of one call and settle them.
+
+    Raises:
+        ConfigurationError: an option is unknown, not served yet, out of range, or two of them
+            contradict each other.
+    """
+    for name in options:
+        if name in _LATER or name not in CALL_NAMES:
+            if name in _LATER:
+                refuse({name: options[name]}, where=where)
+            raise ConfigurationError(f"{where}: {unknown('option', name, CALL_NAMES)}")
+    if options.get("eta") is not None and options.get("countdown") is not None:
+        message = f"{where}: countdown and eta both say when; give one of them"
+        raise ConfigurationError(message)
+    try:
+        return msgspec.convert(dict(options), Call)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{where}: {explain(error, options)}") from None
+
+
+def expires_text(expires: float | datetime | None, timezone: tzinfo | None) -> str:
+    """Return when a job expires: `+ms` from now, absolute `ms`, or "" for never."""
+    if expires is None:
+        return ""
+    if isinstance(expires, datetime):
+        return str(moment_ms(expires, timezone))
+    return f"+{milliseconds(expires)}"

@@ -1,0 +1,126 @@
+"""What the world may know of a job: its public state, and the values that describe it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class JobState(StrEnum):
+    """The public state of a job, in Celery's words."""
+
+    PENDING = "PENDING"
+    """Queued, delayed, or held by a limit."""
+    RECEIVED = "RECEIVED"
+    """Inside a worker, waiting for a thread or a process."""
+    STARTED = "STARTED"
+    """Running."""
+    PROGRESS = "PROGRESS"
+    """Running, and it has reported progress."""
+    RETRY = "RETRY"
+    """Waiting to run again after an error."""
+    SUCCESS = "SUCCESS"
+    """Ended: the task returned."""
+    FAILURE = "FAILURE"
+    """Ended: the task raised, and no retry is left."""
+    REVOKED = "REVOKED"
+    """Ended on request, or because it expired before it started."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended."""
+        return self in {JobState.SUCCESS, JobState.FAILURE, JobState.REVOKED}
+
+
+class Stored(StrEnum):
+    """The state letter in a job's record: where the job is, and which index must know it."""
+
+    QUEUED = "q"
+    """In a stream, not yet delivered; `i` is its entry."""
+    DELAYED = "d"
+    """In the delayed set, its payload in a key of its own."""
+    PARKED = "p"
+    """Held by a limit."""
+    WAITING = "w"
+    """Waiting for other jobs of its workflow."""
+    RUNNING = "r"
+    """Delivered to worker `o`; `i` is the entry, and so the fencing token."""
+    COMPLETED = "c"
+    """The task returned."""
+    FAILED = "f"
+    """A dead letter."""
+    REVOKED = "x"
+    """Ended before it was done."""
+
+
+_RUNNING_MARKS = {"v": JobState.RECEIVED, "p": JobState.PROGRESS}
+_FINAL = {
+    Stored.COMPLETED: JobState.SUCCESS,
+    Stored.FAILED: JobState.FAILURE,
+    Stored.REVOKED: JobState.REVOKED,
+}
+
+
+def public_state(stored: str, *, mark: str = "", retries: int = 0) -> JobState:
+    """Translate a record's letter, with its running mark and its count of retries."""
+    if stored == Stored.RUNNING:
+        return _RUNNING_MARKS.get(mark, JobState.STARTED)
+    final = _FINAL.get(Stored(stored))
+    if final is not None:
+        return final
+    return JobState.RETRY if retries else JobState.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The last progress a running job has reported."""
+
+    current: float | None = None
+    total: float | None = None
+    message: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """The error of a failed job, or the last one of a job that will be retried."""
+
+    exc_type: str
+    """`module.qualname`; builtins are bare."""
+    exc_message: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobInfo:
+    """One look at a job, taken in a single moment of the server."""
+
+    id: str
+    task: str
+    queue: str
+    priority: int
+    state: JobState
+    args: tuple[Any, ...] | None
+    """As they were sent; None once the payload is gone (a job that succeeded or was revoked)."""
+    kwargs: dict[str, Any] | None
+    retries: int
+    crashes: int
+    deliveries: int
+    enqueued_at: datetime
+    due_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    worker: str | None
+    """The worker that runs it, or ran it last."""
+    progress: Progress | None
+    error: JobError | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobUpdate:
+    """One step in the life of a job."""
+
+    id: str
+    state: JobState
+    progress: Progress | None
+    at: datetime

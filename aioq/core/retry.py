@@ -1,0 +1,88 @@
+"""When to try again: the backoff formulas, and the exception that asks for a retry."""
+
+import random
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+Spread = Callable[[float, float], float]
+"""`random.uniform`, or what a test puts in its place."""
+
+
+class Retry(Exception):  # noqa: N818 - Celery's name; it is a request, not an error
+    """Raise this in a task, or call `ctx.retry()`, to have the job run again later.
+
+    Args:
+        exc: the error that made the retry necessary; it becomes the job's error when no
+            retry is left. Default: the exception being handled.
+        countdown: seconds from now; default: the task's `default_retry_delay`.
+        eta: an aware datetime, in place of `countdown`.
+        max_retries: replaces the task's limit for this decision.
+    """
+
+    def __init__(
+        self,
+        exc: BaseException | None = None,
+        *,
+        countdown: float | None = None,
+        eta: datetime | None = None,
+        max_retries: int | None | msgspec.UnsetType = msgspec.UNSET,
+    ) -> None:
+        super().__init__(str(exc) if exc is not None else "asked to be retried")
+        self.exc = exc
+        self.countdown = countdown
+        self.eta = eta
+        self.max_retries = max_retries
+
+
+class Snooze(Exception):  # noqa: N818 - a request, not an error
+    """What `ctx.snooze(seconds)` raises: run again later, counted as no retry."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"snoozed for {seconds:g} s")
+        self.seconds = seconds
+
+
+class Reject(Exception):  # noqa: N818 - a request, not an error
+    """What `ctx.reject(reason)` raises: straight to the dead letters."""
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """The retry options of one task, as `decide` needs them."""
+
+    max_retries: int | None = 3
+    autoretry_for: tuple[type[BaseException], ...] = ()
+    dont_autoretry_for: tuple[type[BaseException], ...] = ()
+    default_retry_delay: float = 180
+    retry_backoff: bool | float = False
+    retry_backoff_max: float = 600
+    retry_jitter: bool = True
+
+    def catches(self, error: BaseException) -> bool:
+        """Tell whether the task asks for a retry on this error by itself."""
+        return isinstance(error, self.autoretry_for) and not isinstance(
+            error, self.dont_autoretry_for
+        )
+
+    def allows(self, retries: int) -> bool:
+        """Tell whether one more retry is left after `retries` of them."""
+        return self.max_retries is None or retries < self.max_retries
+
+    def delay(self, retries: int, spread: Spread = random.uniform) -> float:
+        """Return the seconds until the next try after `retries` earlier retries.
+
+        The exponential form is "full jitter": uniform between 0 and the capped backoff,
+        see Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+        """
+        if self.retry_backoff is False:
+            return self.default_retry_delay
+        base = self.default_retry_delay if self.retry_backoff is True else self.retry_backoff
+        # The exponent is capped first: 2.0 ** 2000 overflows, and no cap is that far away.
+        delay = min(base * 2.0 ** min(retries, 64), self.retry_backoff_max)
+        return spread(0, delay) if self.retry_jitter else delay
+
+
+def reconnect_delay(failures: int, spread: Spread = random.uniform) -> float:
+    """Return the seconds before attempt `failures + 1` at a server that is away: full jitter."""
+    return spread(0, min(0.05 * 2.0 ** min(failures, 10), 2.0))

@@ -1,0 +1,198 @@
+"""The caller's side: from a call of a task to a job on the server.
+
+Everything that can be wrong with a call is found here, before anything is sent.
+"""
+
+import asyncio
+import binascii
+import fnmatch
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from aioq.broker import scripts
+from aioq.broker.client import Client
+from aioq.broker.keys import lane
+from aioq.broker.per_turn import MOST
+from aioq.broker.scripts import NewJob
+from aioq.core import codec, options
+from aioq.core.errors import BrokerUnavailable, PayloadTooLarge
+from aioq.core.options import Call, TaskDefinition
+from aioq.core.settings import Settings
+from aioq.job import Job
+
+log = logging.getLogger("aioq.producer")
+
+DEFAULT_PRIORITY = 5
+_WARN_EVERY = 60.0
+
+
+class Prepared(NamedTuple):
+    """A call that was found right, encoded and ready to send."""
+
+    job: NewJob
+    convert: Callable[[Any], Any]
+
+
+class Producer:
+    """Makes jobs for one app."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self.client = client
+        self.settings = settings
+        self._warned: dict[str, float] = {}
+
+    def route(self, definition: TaskDefinition) -> TaskDefinition:
+        """Settle queue and priority: the task's own, else its route's, else the defaults."""
+        found: dict[str, Any] = {}
+        for pattern in by_relevance(self.settings.task_routes, definition.name):
+            route = self.settings.task_routes[pattern]
+            found.update({"queue": route} if isinstance(route, str) else route)
+        queue = definition.queue or found.get("queue") or self.settings.default_queue
+        priority = definition.priority
+        if priority is None:
+            priority = found.get("priority", DEFAULT_PRIORITY)
+        return msgspec.structs.replace(definition, queue=queue, priority=priority)
+
+    def prepare(
+        self,
+        definition: TaskDefinition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        call: Call,
+        convert: Callable[[Any], Any],
+    ) -> Prepared:
+        """Encode a call of a task whose definition is routed.
+
+        Raises:
+            InvalidArguments: an argument cannot be serialised.
+            PayloadTooLarge: it is larger than `Settings.max_payload`.
+        """
+        settings = self.settings
+        payload = codec.encode_payload(
+            args,
+            kwargs,
+            call.headers,
+            task=definition.name,
+            compression=definition.compression,
+            threshold=settings.compression_threshold,
+        )
+        if len(payload) > settings.max_payload:
+            message = (
+                f"the arguments of {definition.name} take {len(payload):,} bytes, more than "
+                f"max_payload={settings.max_payload:,}; store the data elsewhere and pass its key, "
+                'use compression="gzip", or raise Settings.max_payload'
+            )
+            raise PayloadTooLarge(message)
+        queue, priority = call.queue or definition.queue, call.priority
+        expires = definition.expires if call.expires is None else call.expires
+        job = NewJob(
+            job_id=call.job_id or new_job_id(),
+            lane=lane(queue or "", definition.priority or 0 if priority is None else priority),
+            task=definition.name,
+            due=call.due(settings.zone) if call is not options.NO_OPTIONS else "",
+            expires=options.expires_text(expires, settings.zone),
+            nonce=os.urandom(4).hex() if call.job_id else "",
+            payload=payload,
+        )
+        return Prepared(job, convert)
+
+    async def send(self, prepared: Prepared) -> Job[Any]:
+        """Make one job; calls of the same turn of the event loop share one round trip."""
+        created, unserved = await self.client.broker().enqueue(prepared.job)
+        if unserved:
+            self._warn_unserved(unserved)
+        return self._job(prepared, created=created)
+
+    async def send_many(self, batch: Sequence[Prepared]) -> list[Job[Any]]:
+        """Make many jobs, at most 250 per call.
+
+        Raises:
+            BrokerUnavailable: with the jobs that were made in its attribute `jobs`.
+        """
+        broker = self.client.broker()
+        made: list[Job[Any]] = []
+        for start in range(0, len(batch), MOST):
+            part = batch[start : start + MOST]
+            try:
+                created, unserved = await broker.enqueue_batch([each.job for each in part])
+            except BrokerUnavailable as error:
+                error.jobs = made
+                raise
+            self._warn_unserved(unserved)
+            made += [
+                self._job(each, created=flag) for each, flag in zip(part, created, strict=True)
+            ]
+            await asyncio.sleep(0)  # a large batch leaves the loop to others now and then
+        return made
+
+    def send_sync(self, batch: Sequence[Prepared]) -> list[Job[Any]]:
+        """Make jobs from plain sync code."""
+        broker = self.client.sync()
+        made: list[Job[Any]] = []
+        for start in range(0, len(batch), MOST):
+            part = batch[start : start + MOST]
+            jobs = [each.job for each in part]
+            call = scripts.enqueue(broker.keys.prefix, count=len(jobs), jobs=jobs)
+            try:
+                created, unserved = broker.persist(call)
+            except BrokerUnavailable as error:
+                error.jobs = made
+                raise
+            self._warn_unserved(unserved)
+            made += [
+                self._job(each, created=flag) for each, flag in zip(part, created, strict=True)
+            ]
+        return made
+
+    def _job(self, prepared: Prepared, *, created: bool) -> Job[Any]:
+        job, convert = prepared
+        return Job(job.job_id, self.client, convert=convert, created=created, known=True)
+
+    def _warn_unserved(self, queues: Sequence[str]) -> None:
+        """Warn that nobody will run a job now, at most once a minute per queue."""
+        for queue in queues:
+            now = time.monotonic()
+            if now - self._warned.get(queue, -_WARN_EVERY) >= _WARN_EVERY:
+                self._warned[queue] = now
+                log.warning(
+                    "No live worker serves the queue %r: its jobs wait until one is started "
+                    "(aioq worker module:app --queues %s).",
+                    queue,
+                    queue,
+                )
+
+
+def by_relevance(patterns: dict[str, Any], name: str) -> list[str]:
+    """Return the patterns that match a task's name, the most specific last.
+
+    The name itself beats any glob, and a longer glob a shorter one.
+    """
+    matching = [each for each in patterns if fnmatch.fnmatchcase(name, each)]
+    return sorted(matching, key=lambda each: (each == name, len(each)))
+
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_last_prefix: tuple[int, str] = (0, "")
+
+
+def new_job_id() -> str:
+    """Return a fresh id of 22 characters: the time in ms, then 72 random bits.
+
+    Ids made later sort later, as those of UUIDv7 (RFC 9562) do.
+    """
+    global _last_prefix  # noqa: PLW0603 - the prefix is the same for a whole millisecond
+    now_ms = time.time_ns() // 1_000_000
+    made_at, prefix = _last_prefix
+    if made_at != now_ms:
+        prefix = "".join(_ALPHABET[now_ms >> shift & 31] for shift in range(45, -1, -5))
+        _last_prefix = (now_ms, prefix)
+    random = binascii.b2a_base64(os.urandom(9), newline=False)
+    return prefix + random.translate(_URL_SAFE).decode()
+
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")

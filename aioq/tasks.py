@@ -1,0 +1,371 @@
+"""A registered function, and a call of it that has not been sent yet.
+
+`Task` stands where the function stood: calling it runs the function here and now, `enqueue`
+makes a job of the same call.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
+from weakref import WeakSet
+
+from aioq.context import Context
+from aioq.core import options
+from aioq.core.errors import ConfigurationError
+from aioq.core.options import Call, CallOptions, TaskDefinition
+from aioq.core.signature import Parameters
+from aioq.job import Job, refuse_in_loop
+from aioq.producer import Prepared, Producer, by_relevance
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def coroutine_function(function: F) -> F:
+    """Mark a plain function that returns a coroutine as a coroutine function.
+
+    `BackgroundTasks.add_task` and friends look for this mark; the function itself stays plain,
+    so that it can refuse wrong arguments before anything is awaited.
+    """
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    # Python 3.11 reads the flag of the code alone; what makes a coroutine is an opcode.
+    code = cast("Any", function).__code__
+    cast("Any", function).__code__ = code.replace(co_flags=code.co_flags | inspect.CO_COROUTINE)
+    return function
+
+
+class Home:
+    """What a task needs of its app; the app makes one and lends it to its tasks."""
+
+    def __init__(self, producer: Producer, modules: Iterable[str]) -> None:
+        self.producer = producer
+        self.modules = set(modules)
+        """Modules whose shared tasks belong to this app."""
+        homes.add(self)
+
+    def settle(self, given: Mapping[str, Any], *, where: str) -> TaskDefinition:
+        """Settle a task's options: its own, over `task_annotations`, over the defaults."""
+        annotations = self.producer.settings.task_annotations
+        merged: dict[str, Any] = {}
+        for pattern in by_relevance(annotations, given["name"]):
+            merged.update(annotations[pattern])
+        return self.producer.route(options.define({**merged, **given}, where=where))
+
+
+homes: WeakSet[Home] = WeakSet()
+"""The homes of all apps of this process, among which a shared task finds its own."""
+
+
+class Task(Generic[P, R]):
+    """What `@app.task` returns.  `P` are the arguments to enqueue, `R` is what a run returns."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        given: Mapping[str, Any],
+        *,
+        bind: bool = False,
+        home: Home | None = None,
+    ) -> None:
+        _require_plain(function)
+        self.function = function
+        self.bind = bind
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.name: str = given.get("name") or default_name(function)
+        executor = "loop" if self.is_async else "thread"
+        self._given = {"executor": executor, **given, "name": self.name}
+        self._home = home
+        self._call = options.NO_OPTIONS
+        self.__name__ = function.__name__
+        self.__qualname__ = function.__qualname__
+        self.__module__ = function.__module__
+        self.__doc__ = function.__doc__
+        self.__wrapped__ = function
+        if home is None:
+            options.define(self._given, where=self._where)
+        else:
+            _ = self.definition
+        self._refuse_executor()
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - see the subclasses
+        """Run the function here and now."""
+        return self.function(*args, **kwargs)
+
+    @cached_property
+    def definition(self) -> TaskDefinition:
+        """The settled options.
+
+        Raises:
+            ConfigurationError: a shared task of which no app is known yet.
+        """
+        return self.home.settle(self._given, where=self._where)
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """What the task accepts and returns."""
+        return Parameters(self.function, task=self.name, injected=Context, bind=self.bind)
+
+    @property
+    def home(self) -> Home:
+        """What the task needs of its app."""
+        if self._home is None:
+            self._home = _find_home(self)
+        return self._home
+
+    def options(self, **given: Unpack[CallOptions]) -> Self:
+        """Return this task with options for the calls made through it.
+
+        Args:
+            **given: `countdown` (seconds) or `eta` (aware datetime): not before; `expires`
+                (seconds or aware datetime): not after; `queue`; `priority` 0-9; `job_id`: while
+                a job with this id is known, it is returned in place of a new one; `headers`.
+
+        Raises:
+            ConfigurationError: an option is unknown, out of range, or contradicts another.
+        """
+        changed = Task.__new__(type(self))
+        changed.__dict__.update(self.__dict__)
+        merged = {**options_of(self._call), **given}
+        changed._call = options.call(merged, where=f"{self.name}.options")  # noqa: SLF001 - a copy
+        return changed
+
+    @coroutine_function
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Job[R]]:
+        """Make a job of this call, in one round trip.
+
+        Once awaited, the job is never lost.  Sent again after a lost reply, it is still one job.
+
+        Raises:
+            TypeError: the arguments do not fit the signature; nothing was sent.
+            InvalidArguments: an argument cannot be serialised; nothing was sent.
+            PayloadTooLarge: see `Settings.max_payload`; nothing was sent.
+            BrokerUnavailable: the server stayed away for `Settings.enqueue_timeout`.
+            BrokerFull: the server is full.
+        """
+        caller = sys._getframe(1)  # noqa: SLF001 - names the line, should nobody await this
+        sending = self.home.producer.send(self.prepare(args, kwargs, self._call))
+        # Python warns "coroutine '<this name>' was never awaited".
+        sending.__qualname__ = (
+            f"{self.name}.enqueue(), called at {caller.f_code.co_filename}:{caller.f_lineno},"
+        )
+        return sending
+
+    delay = enqueue
+
+    @coroutine_function
+    def apply_async(
+        self,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **given: Unpack[CallOptions],
+    ) -> Coroutine[Any, Any, Job[R]]:
+        """Celery's spelling of `options(...).enqueue(...)`."""
+        changed = self.options(**given) if given else self
+        return changed.home.producer.send(
+            changed.prepare(tuple(args), dict(kwargs or {}), changed._call)
+        )
+
+    @coroutine_function
+    def enqueue_many(
+        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]
+    ) -> Coroutine[Any, Any, list[Job[R]]]:
+        """Make a job of each call, at most 250 per round trip.
+
+        Args:
+            calls: a tuple of positional arguments for each job, or a mapping of keywords.
+
+        Raises:
+            BrokerUnavailable: its attribute `jobs` has those already made.
+        """
+        return self.home.producer.send_many(self._prepare_many(calls))
+
+    def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """`enqueue` from plain sync code; it blocks the thread for one round trip.
+
+        Raises:
+            ConfigurationError: an event loop is running here.
+        """
+        refuse_in_loop("enqueue_sync", f"await {self.__name__}.enqueue(...)")
+        return self.home.producer.send_sync([self.prepare(args, kwargs, self._call)])[0]
+
+    def enqueue_many_sync(
+        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]
+    ) -> list[Job[R]]:
+        """`enqueue_many` from plain sync code."""
+        refuse_in_loop("enqueue_many_sync", f"await {self.__name__}.enqueue_many(...)")
+        return self.home.producer.send_sync(self._prepare_many(calls))
+
+    def job(self, job_id: str) -> Job[R]:
+        """Return the handle of a job of this task; no question is asked of the server."""
+        return Job(job_id, self.home.producer.client, convert=self.parameters.result)
+
+    def s(self, *args: Any, **kwargs: Any) -> "Signature[R]":  # noqa: ANN401 - may be partial
+        """Return a signature: this call, not sent yet."""
+        return Signature(self, args, kwargs)
+
+    def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call) -> Prepared:
+        """Check and encode one call; see `enqueue` for what it raises."""
+        parameters = self.parameters
+        parameters.check(args, kwargs)
+        producer = self.home.producer
+        return producer.prepare(self.definition, args, kwargs, call, parameters.result)
+
+    def _prepare_many(
+        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]
+    ) -> list[Prepared]:
+        if self._call.job_id is not None:
+            message = f"{self.name}.enqueue_many: one job_id cannot be given to many jobs"
+            raise ConfigurationError(message)
+        prepared: list[Prepared] = []
+        for arguments in calls:
+            if isinstance(arguments, Mapping):
+                prepared.append(self.prepare((), dict(arguments), self._call))
+            elif isinstance(arguments, (tuple, list)):  # pyright: ignore[reportUnnecessaryIsInstance]
+                prepared.append(self.prepare(tuple(arguments), {}, self._call))
+            else:
+                message = (
+                    f"{self.name}.enqueue_many takes a tuple of arguments for each job, such as "
+                    f"[(1,), (2,)]; {arguments!r} is none"
+                )
+                raise TypeError(message)
+        return prepared
+
+    @property
+    def _where(self) -> str:
+        return f"task {self.name}"
+
+    def _refuse_executor(self) -> None:
+        if self.is_async and self._given["executor"] == "thread":
+            message = (
+                f'task {self.name} is an async def, which runs in the event loop; executor="thread" '
+                'is for def tasks, executor="process" for CPU work'
+            )
+            raise ConfigurationError(message)
+        if not self.is_async and self._given["executor"] == "loop":
+            message = (
+                f'task {self.name} is a plain def, which would block the event loop; leave out '
+                'executor="loop", or make it an async def'
+            )
+            raise ConfigurationError(message)
+
+
+class AsyncTask(Task[P, R]):
+    """A task made from an `async def`."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Return the function's coroutine: awaiting it runs it here and now."""
+        return self.function(*args, **kwargs)
+
+
+class SyncTask(Task[P, R]):
+    """A task made from a plain `def`."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now."""
+        return self.function(*args, **kwargs)
+
+
+class Signature(Generic[R]):
+    """A call of a task that has not been sent; immutable."""
+
+    __slots__ = ("_call", "args", "kwargs", "task")
+
+    def __init__(
+        self,
+        task: Task[..., R],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        call: Call | None = None,
+    ) -> None:
+        self.task = task
+        self.args = args
+        self.kwargs = kwargs
+        self._call = call or task._call  # noqa: SLF001 - a part of Task
+
+    def __repr__(self) -> str:
+        arguments = [repr(value) for value in self.args]
+        arguments += [f"{name}={value!r}" for name, value in self.kwargs.items()]
+        return f"{self.task.name}.s({', '.join(arguments)})"
+
+    def set(self, **given: Unpack[CallOptions]) -> "Signature[R]":
+        """Return this signature with more options; see `Task.options`."""
+        merged = {**options_of(self._call), **given}
+        call = options.call(merged, where=f"{self.task.name}.s().set")
+        return Signature(self.task, self.args, self.kwargs, call)
+
+    @coroutine_function
+    def enqueue(self) -> Coroutine[Any, Any, Job[R]]:
+        """Make a job of this call; see `Task.enqueue`."""
+        return self.task.home.producer.send(self.prepare())
+
+    delay = enqueue
+
+    @coroutine_function
+    def apply_async(self, **given: Unpack[CallOptions]) -> Coroutine[Any, Any, Job[R]]:
+        """Celery's spelling of `set(...).enqueue()`."""
+        return (self.set(**given) if given else self).enqueue()
+
+    def enqueue_sync(self) -> Job[R]:
+        """`enqueue` from plain sync code."""
+        refuse_in_loop("enqueue_sync", "await signature.enqueue()")
+        return self.task.home.producer.send_sync([self.prepare()])[0]
+
+    def prepare(self) -> Prepared:
+        """Check and encode the call."""
+        return self.task.prepare(self.args, self.kwargs, self._call)
+
+
+def options_of(call: Call) -> dict[str, Any]:
+    """Return the options of a call that were given."""
+    values = ((name, getattr(call, name)) for name in call.__struct_fields__)
+    return {name: value for name, value in values if value is not None}
+
+
+def default_name(function: Callable[..., Any]) -> str:
+    """Return `module.qualname`; for `__main__` the file's stem stands for the module."""
+    module = function.__module__
+    if module in {"__main__", "__mp_main__"}:
+        module = Path(inspect.getfile(function)).stem
+    return f"{module}.{function.__qualname__}"
+
+
+def _require_plain(function: object) -> None:
+    if isinstance(function, Task):
+        message = f"{function.name} is a task already; one function makes one task"
+        raise ConfigurationError(message)
+    if not callable(function) or isinstance(function, (type, staticmethod, classmethod)):
+        message = f"@task decorates functions, not {function!r}"
+        raise ConfigurationError(message)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        message = (
+            f"{function.__qualname__} is a generator; streaming tasks are not served by this "
+            "release; return a value"
+        )
+        raise ConfigurationError(message)
+
+
+def _find_home(task: Task[..., Any]) -> Home:
+    """Find the one app that includes the module of a shared task."""
+    module = task.function.__module__
+    found = [home for home in homes if module in home.modules]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        message = (
+            f"the shared task {task.name} is included by {len(found)} apps; enqueue it through "
+            f"one of them: app.send_task({task.name!r}, args=...)"
+        )
+    else:
+        message = (
+            f"the shared task {task.name} belongs to no app yet; include its module: "
+            f"Aioq(include=[{module!r}]) or app.include({module!r})"
+        )
+    raise ConfigurationError(message)

@@ -1,0 +1,1 @@
+"""The peers of aioq under the same harness: `python -m benchmarks.peers`."""

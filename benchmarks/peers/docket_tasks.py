@@ -1,0 +1,43 @@
+"""docket (pydocket), with its own batch call."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from docket import Docket, Worker
+
+from benchmarks import tasks
+from benchmarks.contestants.contestant import Contestant, main, run
+
+
+class DocketTasks(Contestant):
+    """One docket with the default settings."""
+
+    async def open(self) -> None:
+        self._docket = Docket(name="bench", url=self.url)
+        self._docket.register(tasks.noop)
+        # Left open: the process ends with its one measurement.
+        await self._docket.__aenter__()
+
+    def work(self, concurrency: int) -> None:
+        run(self._work(concurrency))
+
+    async def _work(self, concurrency: int) -> None:
+        await self.open()
+        async with Worker(self._docket, concurrency=concurrency) as worker:
+            await worker.run_forever()
+
+    async def enqueue(self, index: int) -> None:
+        await self._docket.add(tasks.noop)(index)
+
+    async def enqueue_many(self, indexes: range) -> None:
+        noop = self._docket.call(tasks.noop)
+        await self._docket.add_many(noop(index) for index in indexes)
+
+    async def round_trip(self, index: int) -> object:
+        execution = await self._docket.add(tasks.noop)(index)
+        return await execution.get_result(timeout=timedelta(seconds=10))
+
+
+if __name__ == "__main__":
+    main(DocketTasks)

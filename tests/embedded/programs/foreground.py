@@ -1,0 +1,18 @@
+"""What the command `aioq server` does."""
+
+import sys
+from pathlib import Path
+
+from ways import tell
+
+from aioq.core.errors import BrokerUnavailable
+from aioq.embedded import ForegroundServer
+
+try:
+    with ForegroundServer(Path(sys.argv[1])) as server:
+        tell(url=server.url, started=server.started)
+        server.wait()
+except KeyboardInterrupt:
+    tell(ended="interrupted")
+except BrokerUnavailable as error:
+    tell(ended=str(error))
