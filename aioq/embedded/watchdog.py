@@ -11,6 +11,7 @@ import subprocess
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -41,20 +42,19 @@ class Watchdog:
         stop_with: Literal["KILL", "TERM"],
         scratch: Path,
     ) -> None:
-        # Its own session, so that Ctrl-C in the terminal reaches the owner and not the server:
-        # a worker that drains still needs it.
-        self._process = subprocess.Popen(
-            [*script(stop_with, scratch), *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            bufsize=0,
-            start_new_session=True,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._owner_end = self._process.stdin
-        self._reports = self._process.stdout
+        # Not the pipes of `Popen`, which stay open when a running process is forgotten.
+        orders, self._owner_end = _pipe()
+        self._reports, reports = _pipe()
+        with orders, reports:
+            # Its own session, so that Ctrl-C in the terminal reaches the owner and not the server:
+            # a worker that drains still needs it.
+            self._process = subprocess.Popen(
+                [*script(stop_with, scratch), *command],
+                stdin=orders,
+                stdout=reports,
+                stderr=log,
+                start_new_session=True,
+            )
         # Not `select`, which fails on the numbers above 1023 that a busy owner may have reached.
         self._report_ready = select.poll()
         self._report_ready.register(self._reports, select.POLLIN)
@@ -103,6 +103,12 @@ class Watchdog:
         line = self._reports.readline()
         self._ended = not line
         self.pid = int(line or 0)
+
+
+def _pipe() -> tuple[FileIO, FileIO]:
+    """Return the end to read from and the end to write to."""
+    reading, writing = os.pipe()
+    return FileIO(reading, "r"), FileIO(writing, "w")
 
 
 _watchdogs: "weakref.WeakSet[Watchdog]" = weakref.WeakSet()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-
 from aioq.embedded import server
+from redis import Redis
 
-PROGRAMS = Path(__file__).with_name("programs")
+# Found at once, since some tests empty PATH.
+_PS = shutil.which("ps") or "/bin/ps"
+TESTS = Path(__file__).parents[1]
 
 WAYS_TO_DIE = [
     pytest.param("return", None, id="returns"),
@@ -37,7 +40,8 @@ class Program:
 
     def __init__(self, name: str, *arguments: str | Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(PROGRAMS / f"{name}.py"), *map(str, arguments)],
+            [sys.executable, "-m", f"embedded.programs.{name}", *map(str, arguments)],
+            cwd=TESTS,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -102,6 +106,11 @@ def say(url: str, words: str) -> str:
     return server.ask(Path(unquote(url.removeprefix("unix://"))), words, timeout=0.5).strip()
 
 
+def redis_client(url: str) -> Any:
+    """Return redis-py's client for a URL, whose own types are unknown in part."""
+    return Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType]
+
+
 def pid_at(url: str) -> int:
     """Return the process id of the server that answers there."""
     reply = say(url, "INFO server")
@@ -109,4 +118,4 @@ def pid_at(url: str) -> int:
 
 
 def _ps(*arguments: str) -> str:
-    return subprocess.run(["ps", *arguments], capture_output=True, text=True, check=False).stdout
+    return subprocess.run([_PS, *arguments], capture_output=True, text=True, check=False).stdout

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aioq.embedded import PrivateServer
 
 from .processes import (
     WAYS_TO_DIE,
@@ -65,12 +66,12 @@ def test_a_forked_child_does_not_keep_the_server_of_its_dead_parent(run: Run) ->
     os.kill(server["child"], signal.SIGKILL)
 
 
-@pytest.mark.parametrize("keep", [False, True], ids=["scratch", "directory"])
+@pytest.mark.parametrize("data", ["in scratch", "kept"])
 @pytest.mark.parametrize("fault", ["pause", "kill"])
 def test_nothing_is_left_of_a_server_in_a_bad_state(
-    run: Run, tmp_path: Path, fault: str, keep: bool  # noqa: FBT001
+    run: Run, tmp_path: Path, fault: str, data: str
 ) -> None:
-    owner = run("faulty_owner", fault, tmp_path if keep else "")
+    owner = run("faulty_owner", fault, tmp_path if data == "kept" else "")
     server = owner.hear()
     assert owner.hear() == {"fault": fault}
     assert Path(server["scratch"]).exists()
@@ -78,9 +79,7 @@ def test_nothing_is_left_of_a_server_in_a_bad_state(
     wait_until(lambda: not alive(server["pid"]) and not Path(server["scratch"]).exists())
 
 
-def test_the_server_ends_with_its_owner_also_without_its_watchdog(
-    run: Run, sockets: Path
-) -> None:
+def test_the_server_ends_with_its_owner_also_without_its_watchdog(run: Run, sockets: Path) -> None:
     owner = run("owner", "wait")
     server = owner.hear()
     os.kill(parent_of(server["pid"]), signal.SIGKILL)
@@ -94,7 +93,11 @@ def test_the_server_ends_with_its_owner_also_without_its_watchdog(
 
 
 def test_the_data_of_a_dead_owner_are_complete(run: Run, tmp_path: Path) -> None:
-    owner = run("faulty_owner", "nothing", tmp_path)
+    owner = run("faulty_owner", "none", tmp_path)
     server = owner.hear()
+    for number in range(100):
+        say(server["url"], f"RPUSH list {number}")
     owner.die(signal.SIGKILL)
     wait_until(lambda: not Path(server["scratch"]).exists())
+    with PrivateServer(appendonly=True, directory=tmp_path) as successor:
+        assert say(successor.url, "LLEN list") == ":100"

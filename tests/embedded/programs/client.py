@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ways import end, tell
-
 from aioq.embedded import SharedServer
+
+from .ways import end, tell
 
 project, way, *options = sys.argv[1:]
 server = SharedServer(Path(project)).open()

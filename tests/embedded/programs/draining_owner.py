@@ -2,9 +2,9 @@
 
 import signal
 
-from ways import end, tell
-
 from aioq.embedded import PrivateServer
+
+from .ways import end, tell
 
 server = PrivateServer().start()
 

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from ways import tell
-
 from aioq.core.errors import BrokerUnavailable
 from aioq.embedded import ForegroundServer
+
+from .ways import tell
 
 try:
     with ForegroundServer(Path(sys.argv[1])) as server:

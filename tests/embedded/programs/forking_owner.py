@@ -3,9 +3,9 @@
 import os
 import sys
 
-from ways import end, tell
-
 from aioq.embedded import PrivateServer
+
+from .ways import end, tell
 
 who_ends = sys.argv[1]
 

@@ -2,9 +2,9 @@
 
 import sys
 
-from ways import end, tell
-
 from aioq.embedded import PrivateServer
+
+from .ways import end, tell
 
 server = PrivateServer(appendonly="appendonly" in sys.argv[2:]).start()
 tell(pid=server.pid, url=server.url, directory=str(server.directory))

@@ -1,0 +1,91 @@
+"""Write the last word on each delivery, many per call.
+
+The executor decides, this writes.  What has been decided is kept until the server has taken it:
+while the server is away the outcomes wait here, and are sent when it is back.  Sending one twice
+does no harm, because the script recognises a delivery that it has settled.
+"""
+
+import asyncio
+import logging
+
+from aioq.broker.broker import Broker
+from aioq.broker.per_turn import MOST
+from aioq.broker.scripts import Delivery, Settlement
+from aioq.broker.weather import Weather
+from aioq.core.errors import BrokerUnavailable
+from aioq.core.outcome import KEEP_DEAD_MS, Completed, GivenBack, Outcome, Retried, Unserved
+from aioq.core.retry import reconnect_delay
+from aioq.observe.outage import Outage
+
+log = logging.getLogger("aioq.worker")
+
+
+class Settler:
+    """Collects outcomes per turn of the event loop and settles them."""
+
+    def __init__(self, broker: Broker, outage: Outage) -> None:
+        self._broker = broker
+        self._outage = outage
+        self._collected: list[Settlement] = []
+        self._sending: set[asyncio.Task[None]] = set()
+        self.unsettled = 0
+        """Outcomes that the server has not taken yet."""
+        self.done = 0
+        """Outcomes that it has taken."""
+
+    def settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Note an outcome; it is written at the end of this turn."""
+        self.unsettled += 1
+        self._collected.append(_settlement(delivery, outcome))
+        if len(self._collected) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    async def finished(self) -> None:
+        """Wait until everything has been written."""
+        while self.unsettled:
+            await asyncio.sleep(0)
+            if self._sending:
+                await asyncio.wait(self._sending)
+
+    def _flush(self) -> None:
+        collected, self._collected = self._collected, []
+        for start in range(0, len(collected), MOST):
+            task = asyncio.create_task(self._send(collected[start : start + MOST]))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _send(self, outcomes: list[Settlement]) -> None:
+        failures = 0
+        while True:
+            try:
+                verdicts = await self._broker.settle(outcomes, dead_ms=KEEP_DEAD_MS)
+                break
+            except (Weather, BrokerUnavailable) as error:
+                self._outage.turned(error)
+            await asyncio.sleep(reconnect_delay(failures))
+            failures += 1
+        self.unsettled -= len(outcomes)
+        self.done += len(outcomes)
+        if verdicts.strip("K"):
+            self._report(outcomes, verdicts)
+
+    def _report(self, outcomes: list[Settlement], verdicts: str) -> None:
+        """Say which words were refused: another worker has, or nobody knows, the job."""
+        for outcome, verdict in zip(outcomes, verdicts, strict=True):
+            if verdict in "SG":
+                reason = "it was taken over" if verdict == "S" else "its record is gone"
+                log.warning("Job %s: the outcome was refused: %s.", outcome.job_id.decode(), reason)
+
+
+def _settlement(delivery: Delivery, outcome: Outcome) -> Settlement:
+    if isinstance(outcome, Completed):
+        argument, value = outcome.keep_ms, outcome.result
+    elif isinstance(outcome, Retried):
+        argument, value = outcome.delay, outcome.error
+    elif isinstance(outcome, GivenBack):
+        argument, value = outcome.delay, b""
+    elif isinstance(outcome, Unserved):
+        argument, value = outcome.patience_ms, outcome.error
+    else:
+        argument, value = "", outcome.error
+    return Settlement(delivery.job_id, delivery.entry_id, outcome.op, argument, value)

@@ -1,0 +1,257 @@
+"""One worker: builds the services and nests their lifetimes; nothing else.
+
+Three scopes, each inside the next: intake brings work in, the executor holds the running jobs,
+support outlives them.  Their order of exit is the shutdown.
+"""
+
+import asyncio
+import logging
+import platform
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+
+from aioq.broker.broker import Broker
+from aioq.broker.inspect import Presence
+from aioq.broker.weather import Weather
+from aioq.core.clock import milliseconds
+from aioq.core.errors import BrokerUnavailable, ConfigurationError
+from aioq.core.options import QueueName
+from aioq.observe.outage import Outage
+from aioq.worker.consumer import Consumer
+from aioq.worker.executor import Executor
+from aioq.worker.identity import Identity
+from aioq.worker.lease import LeaseKeeper
+from aioq.worker.runners import Processes, Threads
+from aioq.worker.settler import Settler
+
+if TYPE_CHECKING:
+    from aioq.app import Aioq
+
+log = logging.getLogger("aioq.worker")
+
+FLUSH = 10.0
+"""Seconds that leaving may take to write the last outcomes."""
+
+
+class Worker:
+    """Runs the jobs of an app in the current event loop.
+
+    Args:
+        app: whose tasks to run.
+        concurrency: jobs at the same time; default: `Settings.concurrency`.
+        queues: which queues to serve; default: all that the tasks and routes name, and the
+            default one.
+        burst: leave when nothing is ready or running.
+
+    Raises:
+        ConfigurationError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        app: "Aioq",
+        *,
+        concurrency: int | None = None,
+        queues: Sequence[str] | None = None,
+        burst: bool = False,
+    ) -> None:
+        self.app = app
+        self.settings = app.settings
+        self.concurrency = _checked(concurrency, self.settings.concurrency)
+        self.burst = burst
+        self._queues = _checked_queues(queues) or self.settings.queues
+        self.identity = Identity()
+        self.started = asyncio.Event()
+        """Set once the worker takes jobs."""
+        self._draining = asyncio.Event()
+        self._services: _Services | None = None
+        self._started_at_ms = time.time_ns() // 1_000_000
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues this worker serves."""
+        if self._queues is not None:
+            return tuple(self._queues)
+        named = {task.definition.queue for task in self.app.tasks.values()}
+        for route in self.settings.task_routes.values():
+            named.add(route if isinstance(route, str) else route.get("queue"))
+        rest = sorted(name for name in named if name and name != self.settings.default_queue)
+        return (self.settings.default_queue, *rest)
+
+    def drain(self) -> None:
+        """Take no more jobs, wait for those that run within the grace, then leave."""
+        self._draining.set()
+
+    def stop(self) -> None:
+        """Leave now: the jobs that run are cancelled and given back."""
+        if self._services is not None:
+            self._services.executor.grace = 0
+        self._draining.set()
+
+    async def run(self) -> None:
+        """Run until `drain()` or `stop()` is called, or this is cancelled.
+
+        Raises:
+            BrokerUnavailable: the server stayed away for `Settings.startup_timeout`.
+            ConfigurationError: a task cannot be run as it is declared.
+        """
+        self.app.load()
+        if not self.app.tasks:
+            log.warning("The app %r has no tasks; its jobs will wait.", self.app.name)
+        services = _Services(self)
+        services.executor.prepare(self.app.tasks)
+        await services.keeper.register(patience=self.settings.startup_timeout)
+        self._services = services
+        async with AsyncExitStack() as stack:
+            lifespan = self.app.enter_lifespan()
+            if lifespan is not None:
+                services.executor.state = await stack.enter_async_context(lifespan)
+            await self._serve(services)
+
+    async def _serve(self, services: "_Services") -> None:
+        services.keeper.start()
+        try:
+            async with services.executor as jobs:
+                async with anyio.create_task_group() as intake:
+                    intake.start_soon(services.consumer.run)
+                    if self.burst:
+                        intake.start_soon(self._drain_when_idle)
+                    self.started.set()
+                    await self._draining.wait()
+                    intake.cancel_scope.cancel()
+                if jobs.grace is None:
+                    jobs.grace = self.settings.grace
+                if jobs.count:
+                    log.info("Draining: %d jobs have %g s to end.", jobs.count, jobs.grace)
+        finally:
+            with anyio.move_on_after(FLUSH, shield=True) as flushing:
+                await services.settler.finished()
+                services.keeper.stop()
+                await self._leave(services)
+            if flushing.cancelled_caught:
+                log.error(
+                    "%d outcomes could not be written in %g s; those jobs will run again.",
+                    services.settler.unsettled,
+                    FLUSH,
+                )
+            services.keeper.stop()
+
+    async def _leave(self, services: "_Services") -> None:
+        try:
+            await services.broker.leave(self.identity.name, services.consumer.lanes)
+        except (Weather, BrokerUnavailable) as error:
+            log.warning("Could not say goodbye: %s.", error)
+
+    async def run_until_idle(self) -> None:
+        """Return once nothing is ready or running in this worker's queues.
+
+        Jobs that are delayed, or held by a limit, do not count.
+        """
+        await self.started.wait()
+        services = self._services
+        if services is None:
+            message = "run_until_idle() needs a worker that runs: start worker.run() first"
+            raise ConfigurationError(message)
+        while True:
+            await services.settler.finished()
+            idle = not services.executor.count and not services.settler.unsettled
+            if idle and await services.broker.backlog(services.consumer.lanes) == 0:
+                return
+            # Something runs, or is about to: the next look is cheap, and nobody else waits for it.
+            await asyncio.sleep(0.005)
+
+    async def _drain_when_idle(self) -> None:
+        while True:
+            try:
+                await self.run_until_idle()
+                break
+            except Weather:
+                await asyncio.sleep(0.1)
+        self.drain()
+
+    def presence(self) -> bytes:
+        """What this worker says of itself with every beat."""
+        services = self._services
+        return msgspec.msgpack.encode(
+            Presence(
+                worker=self.identity.name,
+                host=socket.gethostname(),
+                pid=int(self.identity.name.split("-")[-2]),
+                version=platform.python_version(),
+                app=self.app.name,
+                queues=self.queues,
+                concurrency=self.concurrency,
+                running=services.executor.count if services else 0,
+                done=services.settler.done if services else 0,
+                started_at_ms=self._started_at_ms,
+            )
+        )
+
+
+class _Services:
+    """The services of one run of a worker, wired to each other by what they need."""
+
+    def __init__(self, worker: Worker) -> None:
+        app, settings = worker.app, worker.settings
+        outage = Outage()
+        self.broker: Broker = app.client.broker()
+        self.settler = Settler(self.broker, outage)
+        self.executor = Executor(
+            app,
+            self.broker,
+            self.settler.settle,
+            concurrency=worker.concurrency,
+            threads=Threads(settings.threads),
+            processes=Processes(settings.process_workers),
+        )
+        self.keeper = LeaseKeeper(
+            self.broker,
+            worker.identity,
+            lease=settings.lease,
+            queues=worker.queues,
+            presence=worker.presence,
+        )
+        self.consumer = Consumer(
+            self.broker,
+            self.executor,
+            worker.identity,
+            outage,
+            queues=worker.queues,
+            keep_ms=milliseconds(settings.result_expires),
+            register=self.keeper.register,
+            dropped=_report_dropped,
+        )
+
+
+def _report_dropped(entry: str) -> None:
+    log.error("Removed an entry that is no job of ours, or one that was replaced: %s.", entry)
+
+
+def _checked(concurrency: int | None, default: int) -> int:
+    if concurrency is None:
+        return default
+    if not 1 <= concurrency <= 100_000:  # noqa: PLR2004 - the range of Settings.concurrency
+        message = f"concurrency={concurrency!r} is wrong: it is between 1 and 100000"
+        raise ConfigurationError(message)
+    return concurrency
+
+
+def _checked_queues(queues: Sequence[str] | None) -> tuple[str, ...] | None:
+    if queues is None:
+        return None
+    if isinstance(queues, str) or not queues:
+        message = f"queues={queues!r} is wrong: it is a list of names, such as ['default']"
+        raise ConfigurationError(message)
+    for name in queues:
+        try:
+            msgspec.convert(name, QueueName)
+        except msgspec.ValidationError:
+            message = f"queue {name!r} is no name: no spaces, colons, commas or braces"
+            raise ConfigurationError(message) from None
+    return tuple(dict.fromkeys(queues))
