@@ -83,12 +83,16 @@ class Context:
         """`progress` from a `def` task."""
         self._run(self.progress(current, total, message, **meta))
 
-    async def update_state(self, state: str = "PROGRESS", meta: dict[str, Any] | None = None) -> None:
+    async def update_state(
+        self, state: str = "PROGRESS", meta: dict[str, Any] | None = None
+    ) -> None:
         """Celery's spelling of `progress`; a state other than PROGRESS is kept as the message."""
-        message = {} if state == "PROGRESS" else {"message": state}
+        message: dict[str, Any] = {} if state == "PROGRESS" else {"message": state}
         await self.progress(**{**message, **(meta or {})})
 
-    def update_state_sync(self, state: str = "PROGRESS", meta: dict[str, Any] | None = None) -> None:
+    def update_state_sync(
+        self, state: str = "PROGRESS", meta: dict[str, Any] | None = None
+    ) -> None:
         """`update_state` from a `def` task."""
         self._run(self.update_state(state, meta))
 
@@ -98,7 +102,7 @@ class Context:
         *,
         countdown: float | None = None,
         eta: datetime | None = None,
-        max_retries: int | None | msgspec.UnsetType = msgspec.UNSET,
+        max_retries: int | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> NoReturn:
         """Stop here and run the job again later; it never returns.
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from types import FrameType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 from weakref import WeakSet
 
@@ -80,7 +81,8 @@ class Task(Generic[P, R]):
         executor = "loop" if self.is_async else "thread"
         self._given = {"executor": executor, **given, "name": self.name}
         self._home = home
-        self._call = options.NO_OPTIONS
+        self.call = options.NO_OPTIONS
+        """The options of the calls made through this object."""
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
@@ -133,8 +135,8 @@ class Task(Generic[P, R]):
         """
         changed = Task.__new__(type(self))
         changed.__dict__.update(self.__dict__)
-        merged = {**options_of(self._call), **given}
-        changed._call = options.call(merged, where=f"{self.name}.options")  # noqa: SLF001 - a copy
+        merged = {**options_of(self.call), **given}
+        changed.call = options.call(merged, where=f"{self.name}.options")
         return changed
 
     @coroutine_function
@@ -150,12 +152,12 @@ class Task(Generic[P, R]):
             BrokerUnavailable: the server stayed away for `Settings.enqueue_timeout`.
             BrokerFull: the server is full.
         """
-        caller = sys._getframe(1)  # noqa: SLF001 - names the line, should nobody await this
-        sending = self.home.producer.send(self.prepare(args, kwargs, self._call))
-        # Python warns "coroutine '<this name>' was never awaited".
-        sending.__qualname__ = (
-            f"{self.name}.enqueue(), called at {caller.f_code.co_filename}:{caller.f_lineno},"
-        )
+        caller = cast(
+            "FrameType", inspect.currentframe()
+        ).f_back  # names the line, should nobody await
+        sending = self.home.producer.send(self.prepare(args, kwargs, self.call))
+        # Should nobody await it, Python warns "coroutine '<this name>' was never awaited".
+        sending.__qualname__ = f"{self.name}.enqueue(), called at {_line(caller)},"
         return sending
 
     delay = enqueue
@@ -170,7 +172,7 @@ class Task(Generic[P, R]):
         """Celery's spelling of `options(...).enqueue(...)`."""
         changed = self.options(**given) if given else self
         return changed.home.producer.send(
-            changed.prepare(tuple(args), dict(kwargs or {}), changed._call)
+            changed.prepare(tuple(args), dict(kwargs or {}), changed.call)
         )
 
     @coroutine_function
@@ -194,7 +196,7 @@ class Task(Generic[P, R]):
             ConfigurationError: an event loop is running here.
         """
         refuse_in_loop("enqueue_sync", f"await {self.__name__}.enqueue(...)")
-        return self.home.producer.send_sync([self.prepare(args, kwargs, self._call)])[0]
+        return self.home.producer.send_sync([self.prepare(args, kwargs, self.call)])[0]
 
     def enqueue_many_sync(
         self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]
@@ -218,18 +220,16 @@ class Task(Generic[P, R]):
         producer = self.home.producer
         return producer.prepare(self.definition, args, kwargs, call, parameters.result)
 
-    def _prepare_many(
-        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]
-    ) -> list[Prepared]:
-        if self._call.job_id is not None:
+    def _prepare_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Prepared]:
+        if self.call.job_id is not None:
             message = f"{self.name}.enqueue_many: one job_id cannot be given to many jobs"
             raise ConfigurationError(message)
         prepared: list[Prepared] = []
         for arguments in calls:
             if isinstance(arguments, Mapping):
-                prepared.append(self.prepare((), dict(arguments), self._call))
+                prepared.append(self.prepare((), dict(arguments), self.call))
             elif isinstance(arguments, (tuple, list)):  # pyright: ignore[reportUnnecessaryIsInstance]
-                prepared.append(self.prepare(tuple(arguments), {}, self._call))
+                prepared.append(self.prepare(tuple(arguments), {}, self.call))
             else:
                 message = (
                     f"{self.name}.enqueue_many takes a tuple of arguments for each job, such as "
@@ -245,13 +245,13 @@ class Task(Generic[P, R]):
     def _refuse_executor(self) -> None:
         if self.is_async and self._given["executor"] == "thread":
             message = (
-                f'task {self.name} is an async def, which runs in the event loop; executor="thread" '
-                'is for def tasks, executor="process" for CPU work'
+                f"task {self.name} is an async def, which runs in the event loop; "
+                'executor="thread" is for def tasks, executor="process" for CPU work'
             )
             raise ConfigurationError(message)
         if not self.is_async and self._given["executor"] == "loop":
             message = (
-                f'task {self.name} is a plain def, which would block the event loop; leave out '
+                f"task {self.name} is a plain def, which would block the event loop; leave out "
                 'executor="loop", or make it an async def'
             )
             raise ConfigurationError(message)
@@ -288,7 +288,7 @@ class Signature(Generic[R]):
         self.task = task
         self.args = args
         self.kwargs = kwargs
-        self._call = call or task._call  # noqa: SLF001 - a part of Task
+        self._call = task.call if call is None else call
 
     def __repr__(self) -> str:
         arguments = [repr(value) for value in self.args]
@@ -335,6 +335,10 @@ def default_name(function: Callable[..., Any]) -> str:
     if module in {"__main__", "__mp_main__"}:
         module = Path(inspect.getfile(function)).stem
     return f"{module}.{function.__qualname__}"
+
+
+def _line(frame: FrameType | None) -> str:
+    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _require_plain(function: object) -> None:

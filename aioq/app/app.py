@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import (
@@ -18,8 +18,6 @@ from typing import (
     cast,
     overload,
 )
-
-
 
 from aioq.app import environment
 from aioq.app.conf import NoConf
@@ -41,7 +39,9 @@ class Decorator(Protocol):
     """`@app.task(...)`: takes a function, gives a task of the same signature."""
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    def __call__(  # pyright: ignore[reportOverlappingOverload] - the first match is meant
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
 
@@ -50,7 +50,7 @@ class BoundDecorator(Protocol):
     """`@app.task(bind=True, ...)`: the context, first, is no part of the task's signature."""
 
     @overload
-    def __call__(
+    def __call__(  # pyright: ignore[reportOverlappingOverload] - the first match is meant
         self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
     ) -> AsyncTask[P, R]: ...
     @overload
@@ -105,7 +105,9 @@ class Aioq:
         return f"<Aioq {self.name} with {len(self.tasks)} tasks>"
 
     @overload
-    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    def task(  # pyright: ignore[reportOverlappingOverload] - the first match is meant
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
     @overload
     def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
     @overload
@@ -113,7 +115,7 @@ class Aioq:
     @overload
     def task(self, *, bind: Literal[False] = ..., **given: Unpack[TaskOptions]) -> Decorator: ...
     def task(
-        self, function: Callable[..., Any] | None = None, /, *, bind: bool = False, **given: Any
+        self, function: Callable[..., Any] | None = None, *, bind: bool = False, **given: Any
     ) -> Any:
         """Register a function as a task; with or without options.
 
@@ -217,7 +219,7 @@ class Aioq:
         return NoConf()
 
     @conf.setter
-    def conf(self, value: object) -> NoReturn:
+    def conf(self, value: object) -> NoReturn:  # noqa: ARG002 - a setter has one
         raise ConfigurationError(NoConf.explanation("conf"))
 
     def override(self, **flags: Any) -> None:  # noqa: ANN401 - values of any field
@@ -227,7 +229,7 @@ class Aioq:
         self._home.producer.settings = self.settings
 
     @contextmanager
-    def connected_to(self, url: str) -> Iterator[None]:
+    def connected_to(self, url: str) -> Generator[None]:
         """Talk to another server for a while, as `aioq.testing.running` does."""
         with self._client.elsewhere(url):
             yield
@@ -274,7 +276,11 @@ class Aioq:
 
     def _register(self, added: Task[..., Any]) -> None:
         known = self.tasks.get(added.name)
-        if known is not None and known.function is not added.function and not _reloaded(known, added):
+        if (
+            known is not None
+            and known.function is not added.function
+            and not _reloaded(known, added)
+        ):
             message = (
                 f"two tasks are named {added.name!r}: {_place(known)} and {_place(added)}; "
                 "give one of them name=..."
@@ -300,16 +306,16 @@ class Aioq:
 
 
 @overload
-def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+def task(  # pyright: ignore[reportOverlappingOverload] - the first match is meant
+    function: Callable[P, Coroutine[Any, Any, R]], /
+) -> AsyncTask[P, R]: ...
 @overload
 def task(function: Callable[P, R], /) -> SyncTask[P, R]: ...
 @overload
 def task(*, bind: Literal[True], **given: Unpack[TaskOptions]) -> BoundDecorator: ...
 @overload
 def task(*, bind: Literal[False] = ..., **given: Unpack[TaskOptions]) -> Decorator: ...
-def task(
-    function: Callable[..., Any] | None = None, /, *, bind: bool = False, **given: Any
-) -> Any:
+def task(function: Callable[..., Any] | None = None, /, *, bind: bool = False, **given: Any) -> Any:
     """Make a task that belongs to whichever app includes its module; Celery's `shared_task`."""
 
     def register(function: Callable[..., Any]) -> Task[..., Any]:
@@ -322,8 +328,8 @@ def make_task(
     function: Callable[..., Any], given: Mapping[str, Any], *, bind: bool, home: Home | None
 ) -> Task[..., Any]:
     """Make the right kind of task for a function."""
-    kind = AsyncTask if inspect.iscoroutinefunction(function) else SyncTask
-    return kind[..., Any](function, given, bind=bind, home=home)
+    kind = AsyncTask[..., Any] if inspect.iscoroutinefunction(function) else SyncTask[..., Any]
+    return kind(function, given, bind=bind, home=home)
 
 
 def _given(url: str | None, settings: Settings | None) -> dict[str, Any]:

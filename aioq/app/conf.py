@@ -41,7 +41,7 @@ class NoConf:
             instead = f'Settings(task_annotations={{"*": {{{bare!r}: ...}}}})'
         else:
             instead = "Settings(...); its fields are " + ", ".join(sorted(SETTING_NAMES))
-        return f"app.conf.{name}: an Aioq app has no conf, it is given its settings once; use {instead}"
+        return f"app.conf.{name}: an app has no conf, it is given its settings once; use {instead}"
 
     def update(self, *tables: Any, **values: Any) -> NoReturn:  # noqa: ANN401 - as Celery's
         """Refuse, naming the first setting."""

@@ -1,4 +1,4 @@
-"""Where settings come from: arguments, the environment, pyproject.toml; and which server is meant."""
+"""Where settings come from (arguments, environment, pyproject.toml), and which server is meant."""
 
 import os
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aioq import embedded
+from aioq.embedded import binary
 from aioq.core import settings as core
 from aioq.core.errors import ConfigurationError
 from aioq.core.settings import Settings
@@ -71,9 +72,13 @@ def choose(settings: Settings, arguments: Mapping[str, Any]) -> Server:
             return Server(_join(embedded.open_url(settings.url)), reason)
         return Server(settings.url, reason)
     if settings.embedded == "never":
-        return _said(Server(DEFAULT_URL, "the default, since no URL is given and AIOQ_EMBEDDED=never"))
-    if not embedded.installed():
-        return _said(Server(DEFAULT_URL, "the default, since no URL is given; AIOQ_URL names another"))
+        return _said(
+            Server(DEFAULT_URL, "the default, since no URL is given and AIOQ_EMBEDDED=never")
+        )
+    if not binary.installed():
+        return _said(
+            Server(DEFAULT_URL, "the default, since no URL is given; AIOQ_URL names another")
+        )
     project = embedded.find_project(Path.cwd())
     url = _join(embedded.SharedServer(project))
     reason = (

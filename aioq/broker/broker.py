@@ -64,9 +64,7 @@ class Broker:
         created, unserved = await self.enqueue_batch(jobs)
         return [(flag, unserved) for flag in created]
 
-    async def fetch(
-        self, worker: str, *, room: int, keep_ms: int, lanes: Sequence[str]
-    ) -> Fetched:
+    async def fetch(self, worker: str, *, room: int, keep_ms: int, lanes: Sequence[str]) -> Fetched:
         """Promote what is due and take up to `room` jobs; one attempt."""
         call = scripts.fetch(self._prefix, worker=worker, room=room, keep_ms=keep_ms, lanes=lanes)
         return await self.run(call)

@@ -6,7 +6,7 @@ A module-level app therefore works in every test's loop, in Django, and in sever
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
@@ -48,9 +48,7 @@ class Client:
     def sync(self) -> SyncBroker:
         """Return the broker of sync code."""
         if self._sync is None:
-            self._sync = SyncBroker(
-                self.topology, self.keys, enqueue_timeout=self._enqueue_timeout
-            )
+            self._sync = SyncBroker(self.topology, self.keys, enqueue_timeout=self._enqueue_timeout)
         return self._sync
 
     async def aclose(self) -> None:
@@ -63,7 +61,7 @@ class Client:
             self._sync = None
 
     @contextmanager
-    def elsewhere(self, url: str) -> Iterator[None]:
+    def elsewhere(self, url: str) -> Generator[None]:
         """Talk to another server for a while, as tests do."""
         before = self._topology, self._brokers, self._sync
         self._topology = parse(url, prefix=self.keys.prefix)

@@ -13,14 +13,14 @@ from contextlib import suppress
 from typing import Any
 
 import redis.asyncio.connection as redis_async
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     RedisError,
     ResponseError,
 )
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from aioq.broker.resp import INCOMPLETE, Argument, Reply, ReplyError, new_reader, pack
 from aioq.broker.topology import Address, Topology
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
 
 
 def _is_push(reply: Reply) -> bool:
-    return isinstance(reply, list) and bool(reply) and reply[0] == b"message"
+    return type(reply) is list and reply[:1] == [b"message"]
 
 
 async def dial(

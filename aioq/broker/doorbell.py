@@ -4,7 +4,6 @@ A token says "look", and nothing more: a token lost on a dying connection loses 
 worker that has no room passes the token on.
 """
 
-import asyncio
 from collections.abc import Sequence
 
 from aioq.broker.connection import Connection, dial

@@ -62,4 +62,3 @@ class PerTurn(Generic[Item, Result]):
         for (_, future), result in zip(requests, results, strict=True):
             if not future.done():
                 future.set_result(result)
-

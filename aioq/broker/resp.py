@@ -8,12 +8,12 @@ Protocol: https://redis.io/docs/latest/develop/reference/protocol-spec/
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from aioq.core.errors import AioqError
 
-Reply = Any
-"""bytes, int, None, ReplyError, or a list of these."""
+Reply: TypeAlias = Any
+"""bytes, int, None, ReplyError, or a list of these; whoever asked knows which."""
 Argument = bytes | str | int
 
 

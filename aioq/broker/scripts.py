@@ -94,7 +94,7 @@ def enqueue(prefix: str, *, count: int, jobs: Iterable[NewJob]) -> Call[Enqueued
 
 def _parse_enqueued(reply: Reply) -> Enqueued:
     created, unserved = reply
-    return Enqueued([flag == 49 for flag in created], [name.decode() for name in unserved])  # noqa: PLR2004 - b"1"
+    return Enqueued(_parse_flags(created), [name.decode() for name in unserved])
 
 
 class Delivery(NamedTuple):
@@ -174,7 +174,11 @@ def update(prefix: str, *, count: int, updates: Iterable[Update]) -> Call[list[b
     flat: list[Argument] = [prefix, count]
     for each in updates:
         flat += each
-    return Call(load("update"), tuple(flat), lambda reply: [flag == 49 for flag in reply])  # noqa: PLR2004 - b"1"
+    return Call(load("update"), tuple(flat), _parse_flags)
+
+
+def _parse_flags(reply: bytes) -> list[bool]:
+    return [flag == ord("1") for flag in reply]
 
 
 class End(NamedTuple):
@@ -192,7 +196,9 @@ def wait(prefix: str, *, client: str, job_ids: Sequence[str]) -> Call[list[End]]
 
 
 def _parse_ends(reply: Reply) -> list[End]:
-    return [End(state.decode(), value) for state, value in zip(reply[::2], reply[1::2], strict=True)]
+    return [
+        End(state.decode(), value) for state, value in zip(reply[::2], reply[1::2], strict=True)
+    ]
 
 
 def parse_news(message: bytes) -> tuple[str, End]:
@@ -227,7 +233,13 @@ def _padded(reply: list[Any], length: int) -> list[Any]:
 
 
 def beat(
-    prefix: str, *, worker: str, lease_ms: int, register: int, presence: bytes, queues: Sequence[str]
+    prefix: str,
+    *,
+    worker: str,
+    lease_ms: int,
+    register: int,
+    presence: bytes,
+    queues: Sequence[str],
 ) -> Call[bool]:
     """Renew a lease; False: there is none, and it must not come back."""
     arguments = (prefix, worker, lease_ms, register, presence, *queues)

@@ -10,13 +10,13 @@ import time
 from typing import Any, TypeVar
 
 import redis.connection
+from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     RedisError,
     ResponseError,
 )
-from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from aioq.broker import scripts
@@ -163,10 +163,18 @@ def _ask(connection: Any, *command: Any) -> Reply:  # noqa: ANN401 - redis-py's 
         raise Weather(str(error)) from None
 
 
+_CODES = {
+    "BusyLoadingError": "LOADING",
+    "NoPermissionError": "NOPERM",
+    "NoScriptError": "NOSCRIPT",
+    "OutOfMemoryError": "OOM",
+    "ReadOnlyError": "READONLY",
+}
+
+
 def _with_code(error: ResponseError) -> str:
     """Give back the code that redis-py turned into a class."""
-    code = {"NoScriptError": "NOSCRIPT", "OutOfMemoryError": "OOM", "ReadOnlyError": "READONLY",
-            "NoPermissionError": "NOPERM", "BusyLoadingError": "LOADING"}.get(type(error).__name__)  # fmt: skip
+    code = _CODES.get(type(error).__name__)
     text = str(error)
     return text if code is None or text.startswith(code) else f"{code} {text}"
 

@@ -7,7 +7,7 @@ a lost connection.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import redis.connection
@@ -17,6 +17,7 @@ from aioq.broker.resp import Reply
 from aioq.core.errors import ConfigurationError
 
 Kind = Literal["tcp", "tls", "unix"]
+_parse_url = cast("Callable[[str], Any]", redis.connection.parse_url)  # pyright: ignore[reportUnknownMemberType]
 SCHEMES = ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://")
 
 
@@ -93,7 +94,7 @@ def redact(url: str) -> str:
 
 
 def _address(url: str) -> Address:
-    arguments = dict[str, Any](redis.connection.parse_url(url))
+    arguments: dict[str, Any] = dict(_parse_url(url))
     arguments.pop("connection_class", None)
     kind: Kind = "tls" if url.startswith("rediss") else "tcp"
     if url.startswith("unix"):
@@ -136,11 +137,13 @@ def _sentinel(url: str) -> Topology:
     query = dict(parse_qsl(parts.query))
     base = {"db": int(db or 0), **credentials}
     sentinels = {
-        key: query[f"sentinel_{key}"] for key in ("username", "password") if f"sentinel_{key}" in query
+        key: query[f"sentinel_{key}"]
+        for key in ("username", "password")
+        if f"sentinel_{key}" in query
     }
 
     def answer(reply: Reply) -> Address | None:
-        if not isinstance(reply, list):
+        if reply is None:
             return None
         return Address("tcp", {**base, "host": reply[0].decode(), "port": int(reply[1])})
 
@@ -156,8 +159,6 @@ def _cluster(url: str, prefix: str) -> Topology:
     seeds = [Address("tcp", {"host": host, "port": port, **credentials}) for host, port in hosts]
 
     def answer(reply: Reply) -> Address | None:
-        if not isinstance(reply, list):
-            return None
         for first, last, node, *_ in reply:
             if first <= slot <= last:
                 host = node[0].decode() or seeds[0].arguments["host"]

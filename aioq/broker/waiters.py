@@ -161,5 +161,3 @@ class Waiters:
         for future in self._waiting.get(job_id, ()):
             if not future.done():
                 future.set_result(end)
-
-

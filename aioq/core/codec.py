@@ -7,7 +7,6 @@ with empty tails left out.  A result is bare MessagePack.  No pickle, ever.
 import builtins
 import gzip
 import traceback
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Literal
 
@@ -98,7 +97,7 @@ def decode_payload(payload: bytes) -> Payload:
         NewerPayload: another release wrote it; a newer worker may read it.
         InvalidArguments: these bytes are no payload.
     """
-    if len(payload) < 2 or payload[0] == 0:  # noqa: PLR2004 - the length of the header
+    if len(payload) < 2 or payload[0] == 0:
         message = f"the payload is damaged: it starts with {payload[:8]!r}"
         raise InvalidArguments(message)
     if payload[0] != VERSION:
@@ -147,9 +146,7 @@ def _zstd() -> Any:  # noqa: ANN401 - one of two modules with the same functions
             return import_module(module)
         except ImportError:
             continue
-    message = (
-        'compression="zstd" needs a package on Python < 3.14: pip install "aioq-tasks[zstd]"'
-    )
+    message = 'compression="zstd" needs a package on Python < 3.14: pip install "aioq-tasks[zstd]"'
     raise ConfigurationError(message)
 
 
@@ -171,9 +168,7 @@ def _decompress(payload: bytes) -> bytes | memoryview:
     raise ValueError(message)
 
 
-def _refusal(
-    task: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException
-) -> str:
+def _refusal(task: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException) -> str:
     """Name the argument that could not be written."""
     named = [(f"argument {index + 1}", value) for index, value in enumerate(args)]
     named += [(f"argument {name!r}", value) for name, value in kwargs.items()]

@@ -10,7 +10,7 @@ Spread = Callable[[float, float], float]
 """`random.uniform`, or what a test puts in its place."""
 
 
-class Retry(Exception):  # noqa: N818 - Celery's name; it is a request, not an error
+class Retry(Exception):
     """Raise this in a task, or call `ctx.retry()`, to have the job run again later.
 
     Args:
@@ -27,7 +27,7 @@ class Retry(Exception):  # noqa: N818 - Celery's name; it is a request, not an e
         *,
         countdown: float | None = None,
         eta: datetime | None = None,
-        max_retries: int | None | msgspec.UnsetType = msgspec.UNSET,
+        max_retries: int | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> None:
         super().__init__(str(exc) if exc is not None else "asked to be retried")
         self.exc = exc
@@ -36,7 +36,7 @@ class Retry(Exception):  # noqa: N818 - Celery's name; it is a request, not an e
         self.max_retries = max_retries
 
 
-class Snooze(Exception):  # noqa: N818 - a request, not an error
+class Snooze(Exception):
     """What `ctx.snooze(seconds)` raises: run again later, counted as no retry."""
 
     def __init__(self, seconds: float) -> None:
@@ -44,7 +44,7 @@ class Snooze(Exception):  # noqa: N818 - a request, not an error
         self.seconds = seconds
 
 
-class Reject(Exception):  # noqa: N818 - a request, not an error
+class Reject(Exception):
     """What `ctx.reject(reason)` raises: straight to the dead letters."""
 
 

@@ -19,7 +19,7 @@ class _Remembering(type(msgspec.Struct)):
 
     if not TYPE_CHECKING:  # the checker must keep seeing the typed constructor
 
-        def __call__(cls, *args: object, **given: Any) -> Any:
+        def __call__(cls, *args: object, **given: Any) -> Any:  # noqa: ANN401 - any field
             unknown = [name for name in given if name not in SETTING_NAMES]
             if unknown:
                 message = options.unknown("field", unknown[0], SETTING_NAMES)
@@ -140,11 +140,11 @@ def _check_meaning(parsed: Mapping[str, Any], *, where: str) -> None:
     """Check what types cannot say: a real timezone, options that exist."""
     if parsed.get("timezone") is not None:
         _zone(parsed["timezone"])
-    for pattern, given in (parsed.get("task_annotations") or {}).items():
-        options.define(
-            {"name": pattern, **given}, where=f"{where}: task_annotations[{pattern!r}]"
-        )
-    for pattern, route in (parsed.get("task_routes") or {}).items():
+    annotations: dict[str, dict[str, Any]] = parsed.get("task_annotations") or {}
+    for pattern, given in annotations.items():
+        options.define({"name": pattern, **given}, where=f"{where}: task_annotations[{pattern!r}]")
+    routes: dict[str, str | dict[str, Any]] = parsed.get("task_routes") or {}
+    for pattern, route in routes.items():
         given = {"queue": route} if isinstance(route, str) else route
         label = f"{where}: task_routes[{pattern!r}]"
         for name in given:

@@ -5,6 +5,7 @@ The worker's side turns plain MessagePack values into the annotated types: msgsp
 knows, pydantic for the rest.
 """
 
+import contextlib
 import inspect
 import sys
 import typing
@@ -226,10 +227,8 @@ def _adapter(annotation: Any, what: str) -> Convert:  # noqa: ANN401 - any annot
         reason = str(error).splitlines()[0]
         message = f"{what} has the type {annotation!r}, which cannot be decoded: {reason}"
         raise ConfigurationError(message) from None
-    try:
+    with contextlib.suppress(TypeError):  # what cannot be hashed is never inside another type
         _adapters[annotation] = adapter
-    except TypeError:  # an annotation that cannot be hashed is never inside another type
-        pass
     return adapter.validate_python
 
 

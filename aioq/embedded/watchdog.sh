@@ -27,7 +27,7 @@ stop_when_the_owner_is_gone() {
     # Asked again each second: a server only just forked may not have heard. CONT, since a stopped
     # process acts on TERM when it is continued. A hung one never does, hence the KILL.
     for attempt in 1 2 3 4 5 6 7 8 9 10; do
-        kill -s "$signal" "$server"
+        kill -s "$signal" "$server" || return
         [ "$signal" != KILL ] || return
         kill -s CONT "$server"
         sleep 1
@@ -39,9 +39,9 @@ while :; do
     "$@" 3<&- >&2 &
     server=$!
     echo "$server"
-    # It goes by the pipe alone, so the server stops even if this shell is killed.
-    # Its `sleep` may outlive the server by a second, and must not hold the lock for so long.
-    stop_when_the_owner_is_gone >/dev/null 2>&1 9>&- &
+    # It goes by the pipe alone, so the server stops even if this shell is killed. It holds nothing
+    # that others watch. By `exec`: for a function the shell would keep copies to restore.
+    { exec >/dev/null 2>&1 9>&-; stop_when_the_owner_is_gone; } &
     stopper=$!
 
     wait "$server"

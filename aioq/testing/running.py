@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from aioq.app import Aioq
-from aioq.broker.topology import parse
 from aioq.broker import sync
+from aioq.broker.topology import parse
 from aioq.embedded import PrivateServer
 from aioq.worker import Worker
 

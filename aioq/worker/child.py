@@ -32,7 +32,7 @@ class Facts(NamedTuple):
     queue: str
 
 
-class Failed(Exception):  # noqa: N818 - crosses the process border; what it carries is the error
+class Failed(Exception):
     """The task raised; carries the exception where it can be pickled, and its encoded form."""
 
     def __init__(self, encoded: bytes, error: BaseException | None) -> None:
@@ -102,7 +102,7 @@ def _find(where: Reference) -> Any:  # noqa: ANN401 - any function
 
 def _portable(error: BaseException) -> BaseException | None:
     """Return the error if it survives pickling, so that autoretry_for can look at its class."""
-    import pickle  # noqa: PLC0415, S403 - checks what the pool will do with it
+    import pickle  # noqa: PLC0415 - checks what the pool will do with it
 
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes

@@ -63,7 +63,9 @@ class Processes:
         self._limiter = anyio.CapacityLimiter(self.size)
         self._free = asyncio.Semaphore(self.size)
 
-    async def run(self, task: Task[..., Any], payload: bytes, context: Context, note: Wait) -> bytes:
+    async def run(
+        self, task: Task[..., Any], payload: bytes, context: Context, note: Wait
+    ) -> bytes:
         """Run a task in a child process; cancelling kills the child.
 
         Returns:

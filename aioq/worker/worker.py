@@ -236,7 +236,7 @@ def _report_dropped(entry: str) -> None:
 def _checked(concurrency: int | None, default: int) -> int:
     if concurrency is None:
         return default
-    if not 1 <= concurrency <= 100_000:  # noqa: PLR2004 - the range of Settings.concurrency
+    if not 1 <= concurrency <= 100_000:
         message = f"concurrency={concurrency!r} is wrong: it is between 1 and 100000"
         raise ConfigurationError(message)
     return concurrency

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +24,13 @@ class AioqTasks(Contestant):
         self._noop = self._tasks["noop"]
 
     def work(self, concurrency: int) -> None:
-        run(Worker(self._app, concurrency=concurrency).run())
+        run(self._work(concurrency))
+
+    async def _work(self, concurrency: int) -> None:
+        worker = Worker(self._app, concurrency=concurrency)
+        # An embedded worker leaves the signals of its process alone.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.drain)
+        await worker.run()
 
     async def enqueue(self, index: int) -> None:
         await self._noop.enqueue(index)

@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from aioq.embedded import server
 from redis import Redis
+
+from aioq.embedded import server
 
 # Found at once, since some tests empty PATH.
 _PS = shutil.which("ps") or "/bin/ps"
@@ -98,7 +99,7 @@ def parent_of(pid: int) -> int:
 
 def processes_with(text: str | Path) -> list[str]:
     """Return the command lines that contain the text."""
-    return [line for line in _ps("-eo", "pid=,args=").splitlines() if str(text) in line]
+    return [line for line in _ps("-eww", "-o", "pid=,args=").splitlines() if str(text) in line]
 
 
 def say(url: str, words: str) -> str:
@@ -115,6 +116,16 @@ def pid_at(url: str) -> int:
     """Return the process id of the server that answers there."""
     reply = say(url, "INFO server")
     return int(reply.partition("process_id:")[2].split()[0])
+
+
+def watchdog_at(url: str) -> int:
+    """Return the process id of the shell that runs the server there."""
+    return parent_of(pid_at(url))
+
+
+def guardian_at(url: str) -> int:
+    """Return the process id of the guardian of the shared server there."""
+    return parent_of(watchdog_at(url))
 
 
 def _ps(*arguments: str) -> str:

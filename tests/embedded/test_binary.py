@@ -8,6 +8,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
+
 from aioq.core.errors import ConfigurationError
 from aioq.embedded import binary
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from aioq.core.errors import ConfigurationError
 from aioq.embedded import PrivateServer
 

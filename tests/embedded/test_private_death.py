@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from aioq.embedded import PrivateServer
 
 from .processes import (
