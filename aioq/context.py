@@ -147,6 +147,20 @@ class _Placeholder(Context):
 CONTEXT = cast("Context", _Placeholder())
 """The default for a task's context parameter: `async def send(to: str, ctx: Context = CONTEXT)`."""
 
+
+async def _noted(progress: bytes) -> bool:  # noqa: ARG001 - nobody looks at it
+    return True
+
+
+def local_context(task_name: str, queue: str) -> Context:
+    """Return the context of a plain call: that of the running job, else one of no job at all."""
+    found = running.get(None)
+    if found is not None:
+        return found
+    request = Request(id="", retries=0, deliveries=0, eta=None)
+    return Context(request=request, task_name=task_name, queue=queue, _report=_noted)
+
+
 running: ContextVar[Context] = ContextVar("aioq_job")
 """The context of the job that runs here."""
 

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 from weakref import WeakSet
 
-from aioq.context import Context
+from aioq.context import Context, local_context
 from aioq.core import options
 from aioq.core.errors import ConfigurationError
 from aioq.core.options import Call, CallOptions, TaskDefinition
@@ -99,7 +99,7 @@ class Task(Generic[P, R]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - see the subclasses
         """Run the function here and now."""
-        return self.function(*args, **kwargs)
+        return self._call_here(args, kwargs)
 
     @cached_property
     def definition(self) -> TaskDefinition:
@@ -238,6 +238,16 @@ class Task(Generic[P, R]):
                 raise TypeError(message)
         return prepared
 
+    def _call_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - R
+        """Call the function as a worker would, with a context where it wants one."""
+        injected = self.parameters.injected
+        if not self.bind and not injected:
+            return self.function(*args, **kwargs)
+        context = local_context(self.name, self._given.get("queue") or "")
+        if self.bind:
+            args = (context, *args)
+        return self.function(*args, **{**dict.fromkeys(injected, context), **kwargs})
+
     @property
     def _where(self) -> str:
         return f"task {self.name}"
@@ -262,7 +272,7 @@ class AsyncTask(Task[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Return the function's coroutine: awaiting it runs it here and now."""
-        return self.function(*args, **kwargs)
+        return self._call_here(args, kwargs)
 
 
 class SyncTask(Task[P, R]):
@@ -270,7 +280,7 @@ class SyncTask(Task[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now."""
-        return self.function(*args, **kwargs)
+        return self._call_here(args, kwargs)
 
 
 class Signature(Generic[R]):

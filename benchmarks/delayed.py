@@ -30,12 +30,16 @@ def measure(session: Session) -> list[Row]:
     evenly = session.alternate(
         lambda run: _lateness(run, "evenly", every=_EVERY), jobs=session.size(_EVENLY), only=AIOQ
     )
-    both = {name: burst[name] + evenly[name] for name in burst.keys() & evenly.keys()}
+    # One figure for all rounds: a median would hide the round in which a job was early.
+    all_of_them = {
+        name: [[late for one in (*burst[name], *evenly[name]) for late in one]]
+        for name in burst.keys() & evenly.keys()
+    }
     return [
         row(budgets.BURST_P99, burst, lambda late: percentile(late, 99)),
         row(budgets.EVENLY_P50, evenly, statistics.median),
         row(budgets.EVENLY_P99, evenly, lambda late: percentile(late, 99)),
-        row(budgets.NEVER_EARLY, both, min),
+        row(budgets.NEVER_EARLY, all_of_them, min),
     ]
 
 

@@ -49,6 +49,7 @@ def _grow(session: Session, deep: Run) -> _Growth:
         with open_run(deep.contender, window, tcp=session.tcp) as shallow:
             shallow.produce("enqueue-many")
             shallow_rates.append(_rate_of_first(shallow, window))
+            shallow.verify()
         deep_rates.append(_rate_of_first(deep, window))
         deep.ledger.restart_clock()
     return _Growth(

@@ -18,7 +18,7 @@ from benchmarks.ledger import Ledger
 from benchmarks.processes import Contender, Process
 from benchmarks.server import Server, private_server
 
-# A run in which nothing happens for so long is over; what a dead worker held has been reaped by then.
+# A run in which nothing happens for so long is over: what a dead worker held is reaped earlier.
 _STALL = 60.0
 _POLL = 0.001
 # While a drain is timed the harness keeps out of the way of worker and server.

@@ -17,6 +17,8 @@ from redis.exceptions import ConnectionError as ServerAway
 from benchmarks.processes import cpu_seconds
 
 _START_TIMEOUT = 10.0
+# Bytes by which the memory changes for this connection alone.
+_OWN_BUFFERS = 16 * 1024
 
 
 class Server:
@@ -44,9 +46,9 @@ class Server:
     def used_memory(self) -> int:
         """Return the bytes allocated, once they have stopped changing."""
         # Buffers of closed connections and the old half of a growing table are freed by and by.
-        earlier, now = -1, self._read_used_memory()
-        while earlier != now:
-            time.sleep(0.3)
+        earlier, now = 0, self._read_used_memory()
+        while abs(now - earlier) > _OWN_BUFFERS:
+            time.sleep(0.5)
             earlier, now = now, self._read_used_memory()
         return now
 

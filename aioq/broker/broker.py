@@ -159,8 +159,12 @@ class Broker:
             await asyncio.sleep(pause)
 
     async def connect(self) -> None:
-        """Open the shared connection now; one attempt."""
-        await self._connected()
+        """Open the shared connection now.
+
+        Raises:
+            BrokerUnavailable: the server stayed away for `enqueue_timeout`.
+        """
+        await self.persist(scripts.backlog(self._prefix, lanes=()), patience=self.enqueue_timeout)
 
     async def aclose(self) -> None:
         """Close every connection; a later call opens them again."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -58,8 +59,10 @@ def info_of(job_id: str, looked: Looked) -> JobInfo:
     def count(field: str) -> int:
         return int(record.get(field, 0))
 
-    def moment(field: str) -> Any:  # noqa: ANN401 - datetime or None
-        return from_ms(int(record[field])) if field in record else None
+    enqueued_ms = count("n")
+
+    def after(field: str) -> datetime | None:
+        return from_ms(enqueued_ms + int(record[field])) if field in record else None
 
     return JobInfo(
         id=job_id,
@@ -71,11 +74,11 @@ def info_of(job_id: str, looked: Looked) -> JobInfo:
         kwargs=None if payload is None else payload.kwargs,
         retries=count("e"),
         crashes=count("k"),
-        deliveries=count("a"),
-        enqueued_at=from_ms(count("n")),
-        due_at=moment("d"),
-        started_at=moment("b"),
-        finished_at=moment("f"),
+        deliveries=count("a") + ("b" in record),
+        enqueued_at=from_ms(enqueued_ms),
+        due_at=from_ms(count("d")) if "d" in record else None,
+        started_at=after("b"),
+        finished_at=after("f"),
         worker=record["o"].decode() if "o" in record else None,
         progress=_progress(record.get("p")),
         error=_error(state, looked),
@@ -126,7 +129,9 @@ def value_of(job_id: str, end: End, *, known: bool, convert: Callable[[Any], Any
     if end.state == Stored.FAILED:
         raise codec.failure(end.value)
     if end.state == Stored.REVOKED:
-        message = f"job {job_id} was revoked: {end.value.decode(errors='replace')}"
+        reason = end.value.decode(errors="replace")
+        why = "it expired before it started" if reason == "expired" else reason
+        message = f"job {job_id} was revoked: {why}"
         raise Revoked(message)
     return None if end.value == b"" else convert(codec.decode_value(end.value))
 

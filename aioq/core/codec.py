@@ -8,6 +8,7 @@ import builtins
 import gzip
 import traceback
 from importlib import import_module
+from types import TracebackType
 from typing import Any, Literal
 
 import msgspec
@@ -229,6 +230,14 @@ def type_name(kind: type[BaseException]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+def users_traceback(error: BaseException) -> TracebackType | None:
+    """Return the traceback from the user's first frame on: ours say nothing about the error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("aioq."):
+        trace = trace.tb_next
+    return trace
+
+
 def _rebuild(wire: _WireError) -> BaseException | None:
     kind = getattr(builtins, wire.exc_type, None)
     if wire.args is None or not (isinstance(kind, type) and issubclass(kind, BaseException)):
@@ -248,8 +257,8 @@ def _message(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    """Format the traceback without our own frames, its middle cut when it is very long."""
-    lines = traceback.TracebackException.from_exception(error, compact=True).format()
+    """Format the traceback, its middle cut when it is very long."""
+    lines = traceback.format_exception(type(error), error, users_traceback(error))
     text = "".join(lines).encode("utf-8", "replace").decode()
     if len(text) <= _MAX_TRACEBACK:
         return text

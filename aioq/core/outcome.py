@@ -4,6 +4,7 @@ Running a task produces a value or an exception; `decide` turns the exception in
 and the settler writes it.  Nothing here waits, reads a clock or talks to a server.
 """
 
+from datetime import UTC
 from typing import Literal
 
 import msgspec
@@ -89,11 +90,20 @@ def _decide_retry(request: Retry, policy: RetryPolicy, retries: int) -> Outcome:
     """Grant a retry that the task asked for, or fail with the error behind the request."""
     if request.max_retries is not msgspec.UNSET:
         policy = msgspec.structs.replace(policy, max_retries=request.max_retries)
-    cause = request.exc or request.__cause__ or request.__context__ or request
-    error = codec.encode_error(cause)
+    error = codec.encode_error(original(request))
     if not policy.allows(retries):
         return Buried(error)
     if request.eta is not None:
-        return Retried(str(moment_ms(request.eta, None)), error)
+        return Retried(str(moment_ms(request.eta, UTC)), error)
     countdown = policy.default_retry_delay if request.countdown is None else request.countdown
     return Retried(f"+{milliseconds(max(countdown, 0))}", error)
+
+
+def original(error: BaseException) -> BaseException:
+    """Return the error behind a request for a retry; any other error is its own original."""
+    if not isinstance(error, Retry):
+        return error
+    found = error.exc or error.__cause__ or error.__context__ or error
+    if found.__traceback__ is None:  # it was made and never raised: the request says where
+        found = found.with_traceback(error.__traceback__)
+    return found

@@ -6,6 +6,8 @@ from datetime import datetime
 
 import msgspec
 
+from aioq.core.errors import ConfigurationError
+
 Spread = Callable[[float, float], float]
 """`random.uniform`, or what a test puts in its place."""
 
@@ -19,6 +21,9 @@ class Retry(Exception):
         countdown: seconds from now; default: the task's `default_retry_delay`.
         eta: an aware datetime, in place of `countdown`.
         max_retries: replaces the task's limit for this decision.
+
+    Raises:
+        ConfigurationError: `eta` is naive.
     """
 
     def __init__(
@@ -30,8 +35,11 @@ class Retry(Exception):
         max_retries: int | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> None:
         super().__init__(str(exc) if exc is not None else "asked to be retried")
+        if eta is not None and eta.tzinfo is None:
+            message = f"eta={eta.isoformat()} has no timezone; pass an aware datetime (tzinfo=...)"
+            raise ConfigurationError(message)
         self.exc = exc
-        self.countdown = countdown
+        self.countdown = None if countdown is None else float(countdown)
         self.eta = eta
         self.max_retries = max_retries
 
@@ -41,7 +49,7 @@ class Snooze(Exception):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"snoozed for {seconds:g} s")
-        self.seconds = seconds
+        self.seconds = max(float(seconds), 0)
 
 
 class Reject(Exception):

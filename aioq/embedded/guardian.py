@@ -32,15 +32,14 @@ LEASE = "lease.lock"
 GUARDIAN = "guardian.lock"
 SERVER = "server.lock"
 
-POLL = 0.2
-"""Seconds between two looks at the lease."""
 LINGER = 0.7
 """Seconds that the server stays up without clients, for a command that follows another."""
+_LOOKS = 7
 _WATCHDOG_LOCK = 9
 
 
-def main(directory: Path, socket_path: Path, watchdog: list[str]) -> None:
-    """Run a server until its last client is gone.
+def main(directory: Path, socket_path: Path, linger: float, watchdog: list[str]) -> None:
+    """Run a server until it has had no client for `linger` seconds.
 
     `watchdog` is the command line that runs the server. The client that starts this process
     waits for it only until it has forked: the locks are held then.
@@ -53,7 +52,7 @@ def main(directory: Path, socket_path: Path, watchdog: list[str]) -> None:
     if os.fork():
         os._exit(0)
     _settle_signals()
-    _guard(directory, watchdog, server)
+    _guard(directory, linger, watchdog, server)
     # No other server is started on this path while `guardian` is held.
     socket_path.unlink(missing_ok=True)
 
@@ -86,7 +85,7 @@ def _settle_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _guard(directory: Path, command: list[str], server: int) -> None:
+def _guard(directory: Path, linger: float, command: list[str], server: int) -> None:
     os.dup2(server, _WATCHDOG_LOCK)
     os.close(server)
     watchdog = subprocess.Popen(
@@ -100,24 +99,24 @@ def _guard(directory: Path, command: list[str], server: int) -> None:
     assert watchdog.stdin is not None
     assert watchdog.stdout is not None
     watchdog.stdout.readline()
-    _await_end(directory, watchdog.stdout.fileno())
+    _await_end(directory, linger, watchdog.stdout.fileno())
     # With `starter` in hand, or with a server that has ended by itself.
     watchdog.stdin.close()
     watchdog.wait()
 
 
-def _await_end(directory: Path, reports: int) -> None:
+def _await_end(directory: Path, linger: float, reports: int) -> None:
     """Return when the server has ended, or when it must: `starter` and `lease` are held then."""
     lease = _open(directory / LEASE)
     starter = _open(directory / STARTER)
     last_used = time.monotonic()
-    while not select.select([reports], [], [], POLL)[0]:
+    while not select.select([reports], [], [], linger / _LOOKS)[0]:
         now = time.monotonic()
         if not _lock(lease):
             last_used = now
             continue
         # Never wait for `starter`: the client that holds it may be waiting for us to end.
-        if now - last_used >= LINGER and _lock(starter):
+        if now - last_used >= linger and _lock(starter):
             return
         fcntl.flock(lease, fcntl.LOCK_UN)
 
@@ -135,4 +134,4 @@ def _lock(descriptor: int) -> bool:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])

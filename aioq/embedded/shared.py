@@ -178,11 +178,12 @@ class SharedServer:
         command = server.command(
             program, socket_path=self._socket_path, directory=self.directory, appendonly=True
         )
-        arguments = [str(self.directory), str(self._socket_path), *script("TERM", None), *command]
+        watched = [*script("TERM", None), *command]
+        arguments = [str(self.directory), str(self._socket_path), str(guardian.LINGER)]
         with self._log.open_for_run() as output:
             # Isolated from the environment and from site-packages, which it does not need.
             subprocess.run(
-                [sys.executable, "-I", "-S", guardian.__file__, *arguments],
+                [sys.executable, "-I", "-S", guardian.__file__, *arguments, *watched],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

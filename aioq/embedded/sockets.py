@@ -8,6 +8,8 @@ import os
 import secrets
 import stat
 import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from aioq.core.errors import ConfigurationError
@@ -21,7 +23,7 @@ _ROOM = 32
 
 def scratch_folder() -> Path:
     """Create a folder for one private server: empty, new, and only ours."""
-    return Path(tempfile.mkdtemp(prefix="aioq-", dir=_base(tempfile.gettempdir(), "/tmp")))
+    return Path(tempfile.mkdtemp(prefix="aioq-", dir=_first_usable(_temporary())))
 
 
 def choose(directory: Path) -> Path:
@@ -63,8 +65,8 @@ def runtime_folder() -> Path:
     Raises:
         ConfigurationError: something else is in its place.
     """
-    base = _base(os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")
-    folder = base / f"aioq-{os.geteuid()}"
+    bases = chain([os.environ.get("XDG_RUNTIME_DIR", "")], _temporary())
+    folder = _first_usable(bases) / f"aioq-{os.geteuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if not is_private(folder):
         raise ConfigurationError(
@@ -96,13 +98,19 @@ def _read_record(directory: Path) -> tuple[Path, Path] | None:
     return Path(os.fsdecode(parts[0])), Path(os.fsdecode(parts[1]))
 
 
-def _base(*candidates: str | None) -> Path:
-    """Return the first candidate that is writable and leaves `_ROOM` for a socket's name."""
-    for candidate in candidates:
-        if not candidate or len(os.fsencode(candidate)) + _ROOM > LONGEST:
-            continue
-        if Path(candidate).is_dir() and os.access(candidate, os.W_OK | os.X_OK):
-            return Path(candidate).absolute()
+def _temporary() -> Iterator[str]:
+    # Lazily, since asking for the temporary folder writes a file to it.
+    yield tempfile.gettempdir()
+    # For a TMPDIR too long for a socket.
+    yield "/tmp"
+
+
+def _first_usable(bases: Iterable[str]) -> Path:
+    """Return the first folder that is writable and leaves `_ROOM` for a socket's name."""
+    for base in bases:
+        short = len(os.fsencode(base)) + _ROOM <= LONGEST
+        if base and short and Path(base).is_dir() and os.access(base, os.W_OK | os.X_OK):
+            return Path(base).absolute()
     raise ConfigurationError(
         "No folder for the embedded server's socket: it needs a writable folder with a path of "
         f"at most {LONGEST - _ROOM} bytes. Set XDG_RUNTIME_DIR or TMPDIR to one."

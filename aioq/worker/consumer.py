@@ -137,6 +137,7 @@ class Consumer:
         """Wait for the doorbell, or until the next delayed job is due."""
         if self._bell is None:
             self._bell = asyncio.create_task(self._doorbell.listen())
+            self._bell.add_done_callback(_heard)
         until_due = (fetched.next_ms - fetched.now_ms) / 1000 if fetched.next_ms else None
         patience = PATIENCE + 5 if until_due is None else min(until_due, PATIENCE + 5)
         await asyncio.wait({self._bell}, timeout=patience)
@@ -147,3 +148,9 @@ class Consumer:
             except Weather as error:
                 self._outage.turned(error)
                 await asyncio.sleep(reconnect_delay(1))
+
+
+def _heard(bell: asyncio.Task[str | None]) -> None:
+    """Take note of an error that the consumer may be too busy to see."""
+    if not bell.cancelled():
+        bell.exception()

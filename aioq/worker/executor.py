@@ -16,7 +16,16 @@ from aioq.context import Context, Request, running
 from aioq.core import codec
 from aioq.core.clock import from_ms, milliseconds
 from aioq.core.errors import AioqError, InvalidArguments
-from aioq.core.outcome import Buried, Completed, GivenBack, Outcome, Unserved, decide
+from aioq.core.outcome import (
+    Buried,
+    Completed,
+    GivenBack,
+    Outcome,
+    Retried,
+    Unserved,
+    decide,
+    original,
+)
 from aioq.tasks import Task
 from aioq.worker import child
 from aioq.worker.plan import Plan
@@ -180,9 +189,16 @@ class Executor:
             error = error.error
         outcome = decide(error, plan.retry_policy, delivery.retries)
         if isinstance(outcome, Buried):
-            self._log_failure(plan, delivery, error)
-        elif log.isEnabledFor(logging.INFO):
-            log.info("Job %s of %s: %s: %r", delivery.job_id.decode(), plan.name, outcome, error)
+            self._log_failure(plan, delivery, original(error))
+        elif isinstance(outcome, Retried):
+            log.warning(
+                "Job %s of %s will be tried again (retry %d, due %s ms): %r",
+                delivery.job_id.decode(),
+                plan.name,
+                delivery.retries + 1,
+                outcome.delay,
+                original(error),
+            )
         return outcome
 
     def _log_failure(self, plan: Plan, delivery: Delivery, error: BaseException) -> None:
@@ -190,7 +206,10 @@ class Executor:
         if isinstance(error, InvalidArguments):  # the caller's mistake: no traceback of ours
             log.error("Job %s of %s failed: %s", job_id, plan.name, error)
         else:
-            log.error("Job %s of %s failed.", job_id, plan.name, exc_info=error)
+            trace = codec.users_traceback(error)
+            log.error(
+                "Job %s of %s failed.", job_id, plan.name, exc_info=(type(error), error, trace)
+            )
 
     def _unknown(self, delivery: Delivery) -> Outcome:
         name = delivery.task.decode()

@@ -36,7 +36,7 @@ class Threads:
         await _take(self._free, note)
         context = contextvars.copy_context()
         self.busy += 1
-        running = self._pool.submit(context.run, function, *args, **kwargs)
+        running = self._pool.submit(context.run, _call, function, args, kwargs)
         loop = asyncio.get_running_loop()
         # The slot is the thread's, not the waiter's: it is free when the function has ended.
         running.add_done_callback(lambda _: _tell(loop, self._freed))
@@ -90,6 +90,14 @@ class Processes:
             raise WorkerLost(message) from error
         finally:
             self._free.release()
+
+
+def _call(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - R
+    try:
+        return function(*args, **kwargs)
+    except StopIteration as error:  # a future cannot hold one, as a generator cannot raise one
+        message = "the task raised StopIteration"
+        raise RuntimeError(message) from error
 
 
 async def _take(free: asyncio.Semaphore, note: Wait) -> None:

@@ -1,4 +1,4 @@
-"""taskiq with taskiq-redis: the stream broker, which acknowledges; a result is polled every 1 ms."""
+"""taskiq with taskiq-redis: the stream broker, which acknowledges; results polled every 1 ms."""
 
 from __future__ import annotations
 

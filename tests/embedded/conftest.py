@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from .processes import Program, processes_with, wait_until
+from aioq.embedded import guardian
+
+from .processes import LINGER, Program, processes_with, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +25,8 @@ def sockets(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(guardian, "LINGER", LINGER)
+    monkeypatch.setenv("TEST_LINGER", str(LINGER))
     yield folder
     wait_until(lambda: not processes_with(folder))
     left = [path for path in folder.rglob("*") if path != folder / f"aioq-{os.geteuid()}"]

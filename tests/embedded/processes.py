@@ -21,6 +21,10 @@ from aioq.embedded import server
 _PS = shutil.which("ps") or "/bin/ps"
 TESTS = Path(__file__).parents[1]
 
+LINGER = 0.05
+"""How long shared servers linger in the tests, so that these are quick."""
+LONGER_THAN_IT_LINGERS = 0.3
+
 WAYS_TO_DIE = [
     pytest.param("return", None, id="returns"),
     pytest.param("raise", None, id="raises"),

@@ -13,16 +13,13 @@ import pytest
 from aioq.core.errors import ConfigurationError
 from aioq.embedded import SharedServer
 
-from .processes import WAYS_TO_DIE, Program, alive, pid_at, say, wait_until
+from .processes import LONGER_THAN_IT_LINGERS, WAYS_TO_DIE, Program, alive, pid_at, say, wait_until
 
 Run = Callable[..., Program]
 
-STOPS_WITHIN = 1.5
-"""Seconds from the end of the last client to the end of the server."""
-
 
 def wait_for_the_end(pid: int) -> None:
-    assert wait_until(lambda: not alive(pid)) < STOPS_WITHIN
+    wait_until(lambda: not alive(pid))
 
 
 def test_whoever_comes_first_starts_it_and_the_others_join(run: Run, project: Path) -> None:
@@ -86,6 +83,19 @@ def test_it_stops_when_the_last_client_has_closed(project: Path) -> None:
     wait_for_the_end(pid)
 
 
+def test_it_waits_a_moment_for_a_command_that_follows_another(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TEST_LINGER")
+    first = run("client", project, "return")
+    pid = pid_at(first.hear()["url"])
+    first.die(None)
+    second = run("client", project, "return")
+    assert not second.hear()["started"]
+    second.die(None)
+    assert 0.5 < wait_until(lambda: not alive(pid)) < 1.5
+
+
 def test_it_lives_as_long_as_one_client_does(run: Run, project: Path) -> None:
     first, second = run("client", project, "wait"), run("client", project, "wait")
     url = first.hear()["url"]
@@ -93,7 +103,7 @@ def test_it_lives_as_long_as_one_client_does(run: Run, project: Path) -> None:
     pid = pid_at(url)
     first.die(signal.SIGKILL)
     with pytest.raises(AssertionError, match="still not true"):
-        wait_until(lambda: not alive(pid), STOPS_WITHIN)
+        wait_until(lambda: not alive(pid), LONGER_THAN_IT_LINGERS)
     second.die(signal.SIGKILL)
     wait_for_the_end(pid)
 
@@ -123,7 +133,7 @@ def test_a_forked_child_of_a_client_keeps_it(run: Run, project: Path) -> None:
     pid = pid_at(facts["url"])
     client.die(signal.SIGKILL)
     with pytest.raises(AssertionError, match="still not true"):
-        wait_until(lambda: not alive(pid), STOPS_WITHIN)
+        wait_until(lambda: not alive(pid), LONGER_THAN_IT_LINGERS)
     os.kill(facts["child"], signal.SIGKILL)
     wait_for_the_end(pid)
 

@@ -15,6 +15,7 @@ from aioq.embedded import SharedServer, guardian, shared
 from aioq.embedded import server as any_server
 
 from .processes import (
+    LONGER_THAN_IT_LINGERS,
     Program,
     alive,
     guardian_at,
@@ -27,8 +28,6 @@ from .processes import (
 )
 
 Run = Callable[..., Program]
-
-LONGER_THAN_IT_LINGERS = guardian.LINGER + 3 * guardian.POLL
 
 
 @contextmanager
@@ -107,10 +106,10 @@ def test_clients_that_come_at_any_moment_of_the_end_get_a_server_that_lasts(
         project = tmp_path / str(number)
         with SharedServer(project) as server:
             say(server.url, "INCR key")
-        let_pass(guardian.LINGER - 0.15 + number * 0.03)
+        let_pass(number * 0.02)
         with SharedServer(project) as again:
             pid = pid_at(again.url)
-            let_pass(0.5)
+            let_pass(LONGER_THAN_IT_LINGERS)
             if pid_at(again.url) != pid or not say(again.url, "GET key").endswith("1"):
                 failures.append(f"{number}, {again.started}")
 

@@ -35,12 +35,12 @@ if #due > 0 then
   redis.call('ZREM', prefix .. 'd', unpack(due))
   local arrivals = {}
   for _, job_id in ipairs(due) do
-    local record = redis.call('HMGET', prefix .. 'j:' .. job_id, 's', 'q', 'x', 'w')
+    local record = redis.call('HMGET', prefix .. 'j:' .. job_id, 's', 'q', 'x', 'w', 'n')
     if record[1] == 'd' then
       local body = prefix .. 'y:' .. job_id
       if record[3] and tonumber(record[3]) <= now_ms then
         redis.call('DEL', body)
-        finish(job_id, 'x', 'expired', keep_ms, record[4])
+        finish(job_id, 'x', 'expired', keep_ms, record[5], record[4])
       else
         -- A payload that is gone (an evicted key) is no reason to stop: the job fails when it runs.
         ready(job_id, record[2], redis.call('GET', body) or '')
@@ -62,11 +62,11 @@ local function take(lane, index, entry)
     job_id, payload = entry[2][2], entry[2][4]
   end
   local key = prefix .. 'j:' .. (job_id or '')
-  local record = redis.call('HMGET', key, 's', 'i', 't', 'e', 'a', 'd', 'x', 'w')
+  local record = redis.call('HMGET', key, 's', 'i', 't', 'e', 'a', 'd', 'x', 'w', 'n')
   local ours = record[1] == 'q' and record[2] == entry_id
   if ours and not (record[7] and tonumber(record[7]) <= now_ms) then
     local deliveries = (record[5] or 0) + 1
-    redis.call('HSET', key, 's', 'r', 'o', worker, 'a', deliveries, 'b', now_ms)
+    redis.call('HSET', key, 's', 'r', 'o', worker, 'b', now_ms - record[9])
     jobs[size + 1], jobs[size + 2], jobs[size + 3] = entry_id, job_id, record[3]
     jobs[size + 4], jobs[size + 5], jobs[size + 6] = index - 1, tonumber(record[4] or 0), deliveries
     jobs[size + 7], jobs[size + 8] = tonumber(record[6] or 0), payload
@@ -77,7 +77,7 @@ local function take(lane, index, entry)
   redis.call('XACK', prefix .. 's:' .. lane, 'w', entry_id)
   redis.call('XDEL', prefix .. 's:' .. lane, entry_id)
   if ours then
-    finish(job_id, 'x', 'expired', keep_ms, record[8])
+    finish(job_id, 'x', 'expired', keep_ms, record[9], record[8])
   else
     dropped[#dropped + 1] = lane .. ' ' .. entry_id
   end

@@ -33,10 +33,12 @@ local verdicts, records, payloads, acks = {}, {}, {}, {}
 for index = 1, count do
   local at = FIRST + (index - 1) * STRIDE
   local job_id, entry_id, op = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local record = redis.call('HMGET', prefix .. 'j:' .. job_id, 's', 'i', 'q', 'w', 'e', 'g', 'x')
+  local record = redis.call('HMGET', prefix .. 'j:' .. job_id, 's', 'i', 'q', 'w', 'e', 'g', 'n')
   local state = record[1]
   if not state then
     verdicts[index] = 'G'
+  elseif state == 'c' or state == 'f' or state == 'x' then
+    verdicts[index] = 'D'
   elseif record[2] ~= entry_id then
     verdicts[index] = 'S'
   elseif state ~= 'r' and state ~= 'q' then
@@ -61,8 +63,8 @@ for lane, entries in pairs(acks) do
   redis.call('XDEL', prefix .. 's:' .. lane, unpack(entries))
 end
 
-local function bury(job_id, value, payload, waiters)
-  finish(job_id, 'f', value, dead_ms, waiters)
+local function bury(job_id, value, payload, record)
+  finish(job_id, 'f', value, dead_ms, record[7], record[4])
   redis.call('SET', prefix .. 'y:' .. job_id, payload, 'PX', dead_ms)
   redis.call('ZADD', prefix .. 'x', now_ms, job_id)
 end
@@ -70,12 +72,14 @@ end
 local rings = {}
 
 local function again(job_id, lane, due_ms, payload)
-  local queue = queue_of(lane)
+  local queue, key = queue_of(lane), prefix .. 'j:' .. job_id
+  redis.call('HINCRBY', key, 'a', 1)
+  redis.call('HDEL', key, 'b', 'm', 'o', 'p')
   if due_ms <= now_ms then
     ready(job_id, lane, payload)
     rings[queue] = (rings[queue] or 0) + 1
   else
-    redis.call('HSET', prefix .. 'j:' .. job_id, 's', 'd', 'd', due_ms)
+    redis.call('HSET', key, 's', 'd', 'd', due_ms)
     if delay(job_id, due_ms, payload) then
       rings[queue] = rings[queue] or 1
     end
@@ -89,12 +93,11 @@ for index = 1, count do
   if record then
     local at = FIRST + (index - 1) * STRIDE
     local job_id, op, argument, value = ARGV[at], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
-    local key, lane, waiters = prefix .. 'j:' .. job_id, record[3], record[4]
+    local key, lane = prefix .. 'j:' .. job_id, record[3]
     if op == 'c' then
       if record[5] then redis.call('DEL', prefix .. 'v:' .. job_id) end
-      finish(job_id, 'c', value, tonumber(argument), waiters)
+      finish(job_id, 'c', value, tonumber(argument), record[7], record[4])
     else
-      redis.call('HDEL', key, 'm', 'p')
       if op == 'r' then
         local due_ms = moment(argument)
         redis.call('HINCRBY', key, 'e', 1)
@@ -105,7 +108,7 @@ for index = 1, count do
       elseif op == 'u' then
         local since_ms = tonumber(record[6] or now_ms)
         if now_ms - since_ms >= tonumber(argument) then
-          bury(job_id, value, payloads[index], waiters)
+          bury(job_id, value, payloads[index], record)
           buried = true
         else
           redis.call('HSET', key, 'g', since_ms)
@@ -114,7 +117,7 @@ for index = 1, count do
           again(job_id, lane, now_ms + math.min(pause_ms, tonumber(argument)), payloads[index])
         end
       else
-        bury(job_id, value, payloads[index], waiters)
+        bury(job_id, value, payloads[index], record)
         buried = true
       end
     end

@@ -20,14 +20,14 @@ local accepted = {}
 for index = 1, count do
   local at = FIRST + (index - 1) * STRIDE
   local key, mark = prefix .. 'j:' .. ARGV[at], ARGV[at + 2]
-  local record = redis.call('HMGET', key, 's', 'i')
+  local record = redis.call('HMGET', key, 's', 'i', 'n')
   if record[1] == 'r' and record[2] == ARGV[at + 1] then
     accepted[index] = '1'
     if mark == 'v' then
       redis.call('HSET', key, 'm', 'v')
     elseif mark == 's' then
       redis.call('HDEL', key, 'm')
-      redis.call('HSET', key, 'b', now_ms)
+      redis.call('HSET', key, 'b', now_ms - record[3])
     else
       redis.call('HSET', key, 'm', 'p', 'p', ARGV[at + 3])
     end

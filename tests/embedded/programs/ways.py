@@ -4,6 +4,10 @@ import json
 import os
 import signal
 
+from aioq.embedded import guardian
+
+guardian.LINGER = float(os.environ.get("TEST_LINGER", guardian.LINGER))
+
 
 def tell(**facts: object) -> None:
     print(json.dumps(facts), flush=True)

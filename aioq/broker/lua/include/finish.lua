@@ -1,14 +1,17 @@
--- End a job: its last state, its value, its expiry, and word to whoever waits.
+-- End a job: its last state, its value, its expiry, and word to whoever waits.  What only a
+-- living job needs leaves the record, because a finished one may be kept for long.
 --
 -- A record outlives every resend of the call that made it (G5), so it is kept 120 s at least.
 -- A value of up to 64 bytes stays in the record, which stays a listpack.
-local function finish(job_id, state, value, keep_ms, waiters)
+local function finish(job_id, state, value, keep_ms, enqueued_ms, waiters)
   local record = prefix .. 'j:' .. job_id
   local record_ms = math.max(keep_ms, 120000)
+  local after_ms = now_ms - enqueued_ms
+  redis.call('HDEL', record, 'i', 'm', 'w') -- first: a listpack that has shrunk is allocated smaller
   if #value <= 64 and keep_ms == record_ms then
-    redis.call('HSET', record, 's', state, 'f', now_ms, 'v', value)
+    redis.call('HSET', record, 's', state, 'f', after_ms, 'v', value)
   else
-    redis.call('HSET', record, 's', state, 'f', now_ms)
+    redis.call('HSET', record, 's', state, 'f', after_ms)
     if keep_ms > 0 then
       redis.call('SET', prefix .. 'v:' .. job_id, value, 'PX', keep_ms)
     end
@@ -21,6 +24,5 @@ local function finish(job_id, state, value, keep_ms, waiters)
     for client in string.gmatch(waiters, '%S+') do
       redis.call('PUBLISH', prefix .. 'r:' .. client, news)
     end
-    redis.call('HDEL', record, 'w')
   end
 end
