@@ -5,8 +5,6 @@ Prints the table and writes it to benchmarks/results: a whole run as `latest`, a
 that is missed is for the reader to judge, since machines differ.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

@@ -9,8 +9,7 @@ producer, which holds one subscription.  That costs one message fewer than a rep
 BLPOP, and serves any number of waiters over one connection, as aioq does.
 """
 
-from __future__ import annotations
-
+# ruff: noqa: D102 - what each method does is said once, in Contestant
 import asyncio
 import signal
 import uuid
@@ -20,6 +19,7 @@ from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
@@ -27,7 +27,7 @@ from redis.exceptions import ResponseError
 from benchmarks.contestants.contestant import Contestant, main, run
 from benchmarks.tasks import TASKS
 
-_STREAM, _GROUP, _CONSUMER = b"jobs", b"workers", b"worker"
+_STREAM, _GROUP, _CONSUMER = "jobs", "workers", "worker"
 _SETTLE = (Path(__file__).parent / "lua" / "settle.lua").read_text()
 _RESULT_MS = 3_600_000
 # Enough to hide the round trip; larger pipelines were not faster.
@@ -111,7 +111,7 @@ class Consumer:
         job = _decode_job(payload)
         try:
             result: object = await TASKS[job.task](*job.args)
-        except Exception as error:  # a job may fail in any way; the loop goes on
+        except Exception as error:  # noqa: BLE001 - jobs fail in any way; the loop goes on
             result = repr(error)
         self._finished += (entry_id, _encode(result), job.channel)
         self._has_finished.set()
@@ -169,7 +169,7 @@ class Bare(Contestant):
         job = _Job("noop", (index,), self._channel)
         return self._result_of(await self._redis.xadd(_STREAM, {b"job": _encode(job)}))
 
-    async def _listen(self, replies: Any) -> None:
+    async def _listen(self, replies: PubSub) -> None:
         async for message in replies.listen():
             if message["type"] == "message":
                 entry_id, result = message["data"].split(b" ", 1)

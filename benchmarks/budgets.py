@@ -3,8 +3,6 @@
 The numbers are promises: to change one is a decision about the product, not about a benchmark.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 
@@ -33,9 +31,9 @@ class Budget:
     def __str__(self) -> str:
         bound = self.at_least if self.at_least is not None else self.at_most
         if bound is None:
-            return "–"
+            return "-"
         sign = "≥" if self.at_least is not None else "≤"
-        return f"{sign} {bound:g} × bare" if self.of_bare else f"{sign} {bound:g} {self.unit}"
+        return f"{sign} {bound:g} x bare" if self.of_bare else f"{sign} {bound:g} {self.unit}"
 
 
 DRAIN = {
@@ -49,6 +47,7 @@ SLEEP = Budget("5,000 jobs of 50 ms, concurrency 500", "of ideal", at_least=0.85
 ROUND_TRIP_P50 = Budget("round trip, idle system, p50", "ms", at_most=2, of_bare=True)
 ROUND_TRIP_P99 = Budget("round trip, idle system, p99", "ms")
 ENQUEUE = Budget("single awaited enqueue", "jobs/s", at_least=0.8, of_bare=True)
+ENQUEUE_CPU = Budget("CPU per single enqueue: server", "µs")
 ENQUEUE_MANY = Budget("enqueue_many", "jobs/s", at_least=0.5, of_bare=True)
 BURST_P99 = Budget("5,000 due in the same instant: lateness p99", "ms", at_most=250)
 EVENLY_P50 = Budget("due evenly at 250/s: lateness p50", "ms", at_most=2)

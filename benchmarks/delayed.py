@@ -4,8 +4,6 @@ Lateness is the wall clock at the start of the job less the time it was due.  Th
 the timer; the burst shows the backlog of one worker as well.  The bare loop has no delayed jobs.
 """
 
-from __future__ import annotations
-
 import statistics
 
 from benchmarks import budgets

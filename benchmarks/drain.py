@@ -5,8 +5,6 @@ neither enqueueing nor start-up counts.  Results are stored.  Jobs that do nothi
 the queue alone: work in the jobs makes every ratio smaller.
 """
 
-from __future__ import annotations
-
 from benchmarks import budgets
 from benchmarks.harness import Drain, Run
 from benchmarks.session import Row, Session, Size, row

@@ -5,8 +5,6 @@ turns, so that both pay the same warm-up.  RSS: of one worker that drains the re
 100,000 jobs and at its end.  Reaping beside a long pending list is not measured here.
 """
 
-from __future__ import annotations
-
 import statistics
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Whatever a benchmark asks, its jobs are drained and counted in the end: a figure
 when a job was lost or ran twice.
 """
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Callable, Generator

@@ -4,8 +4,6 @@ Taken after it has run a job and come to rest.  Commands are those sent over a c
 is one, whatever it calls inside.
 """
 
-from __future__ import annotations
-
 import time
 from typing import NamedTuple
 

@@ -4,12 +4,10 @@ One byte per job is incremented by each run, so a lost job reads 0 and a repeate
 also when the worker was killed meanwhile.  Standard library only: every peer imports this file.
 """
 
-from __future__ import annotations
-
 import mmap
 import time
-from array import array
 from pathlib import Path
+from typing import Self
 
 _WORD = 8
 _RUNS, _FIRST_START, _LAST_END, _HEADER_WORDS = 0, 1, 2, 3
@@ -29,7 +27,7 @@ class Ledger:
         self._runs_of = whole[self._bytes_from :]
 
     @classmethod
-    def create(cls, path: Path, jobs: int) -> Ledger:
+    def create(cls, path: Path, jobs: int) -> Self:
         """Make the file, all zeros, for jobs numbered from 0."""
         with path.open("wb") as file:
             file.truncate(_HEADER_WORDS * _WORD + jobs * (_WORD + 1))
@@ -73,9 +71,9 @@ class Ledger:
         """Wall time from the first start to the last end."""
         return (self._header[_LAST_END] - self._header[_FIRST_START]) / 1e9
 
-    def start_times(self) -> array[float]:
+    def start_times(self) -> list[float]:
         """Return the wall clock times in seconds at which the stamped jobs started."""
-        return array("d", (start / 1e9 for start in self._starts))
+        return [start / 1e9 for start in self._starts]
 
     def all_ran(self) -> bool:
         """Say whether every job has run at least once, by its own byte."""

@@ -4,8 +4,6 @@ Allocated bytes (used_memory) with 50,000 jobs less those of the empty server, o
 stable and no client is connected.  Fixed keys and hash tables are shared out among the jobs.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from benchmarks import budgets

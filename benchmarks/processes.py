@@ -3,8 +3,6 @@
 A contestant may fork (Celery does), so a process stands here for its whole session.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

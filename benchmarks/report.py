@@ -1,7 +1,5 @@
 """The table of a session: on the terminal, as markdown and as JSON."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform
@@ -36,7 +34,7 @@ def budget_table(rows: Sequence[Row]) -> str:
             str(one.budget),
             *(show(one.samples.get(name)) for name in (BARE, AIOQ)),
             one.budget.unit,
-            "–" if one.ratio is None else f"{one.ratio:.2f}",
+            "-" if one.ratio is None else f"{one.ratio:.2f}",
             _verdict(one),
         ]
         for one in rows
@@ -60,17 +58,17 @@ def table(header: list[str], lines: list[list[str]]) -> str:
 def show(samples: Samples | None) -> str:
     """Return the median with its range; a dash where nothing was measured."""
     if samples is None:
-        return "–"
+        return "-"
     if len(samples.values) == 1:
         return _number(samples.median)
-    return f"{_number(samples.median)} ({_number(samples.low)}–{_number(samples.high)})"
+    return f"{_number(samples.median)} ({_number(samples.low)}-{_number(samples.high)})"
 
 
 def markdown(title: str, about: dict[str, str], body: str, session: Session) -> str:
     """Return the whole report."""
     parts = [f"# {title}", "\n".join(f"- {name}: {value}" for name, value in about.items()), body]
     parts.append(
-        f"Medians of {session.rounds} alternating rounds, with (min–max); a single figure is one "
+        f"Medians of {session.rounds} alternating rounds, with (min-max); a single figure is one "
         "round."
     )
     if session.quick:
@@ -111,7 +109,7 @@ def _number(value: float) -> str:
 def _verdict(row: Row) -> str:
     if AIOQ not in row.samples:
         return "not measured"
-    return {None: "–", True: "pass", False: "FALLS SHORT"}[row.holds]
+    return {None: "-", True: "pass", False: "FALLS SHORT"}[row.holds]
 
 
 def _cpu_model() -> str:

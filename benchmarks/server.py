@@ -1,7 +1,5 @@
 """A private server for each run, and what the harness reads from it."""
 
-from __future__ import annotations
-
 import importlib.util
 import socket
 import subprocess
@@ -70,7 +68,7 @@ class Server:
             monitor.connect(str(self._unix_socket))
             monitor.sendall(b"MONITOR\r\n")
             time.sleep(seconds)
-            monitor.setblocking(False)
+            monitor.settimeout(0)
             seen = b""
             with suppress(BlockingIOError):
                 while part := monitor.recv(65536):

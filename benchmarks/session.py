@@ -4,8 +4,6 @@ Contenders take turns (A B A B A B), since the speed of a shared machine drifts:
 an hour apart cannot be compared, and a single one says nothing.  Medians are compared.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

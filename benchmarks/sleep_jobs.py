@@ -4,8 +4,6 @@ Ideal is jobs / concurrency x 50 ms.  This shows how fast free slots are filled 
 punctual the event loop stays; it says nothing about jobs that compute.
 """
 
-from __future__ import annotations
-
 from benchmarks import budgets
 from benchmarks.harness import Run
 from benchmarks.session import Row, Session, Size, row

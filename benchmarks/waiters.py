@@ -4,8 +4,6 @@ Counted in the producer, after its first enqueue and again when all are waiting;
 starts and every waiter must get its own result.
 """
 
-from __future__ import annotations
-
 from benchmarks import budgets
 from benchmarks.harness import Run
 from benchmarks.processes import ContestantFailed

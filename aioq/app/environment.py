@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aioq import embedded
-from aioq.embedded import binary
+from aioq.broker import topology
 from aioq.core import settings as core
 from aioq.core.errors import ConfigurationError
 from aioq.core.settings import Settings
+from aioq.embedded import binary
 
 DEFAULT_URL = "redis://localhost:6379/0"
 
@@ -53,6 +54,16 @@ def from_pyproject(start: Path) -> dict[str, Any]:
         message = f"{path} cannot be read: {error}"
         raise ConfigurationError(message) from None
     return core.parse(table, where=f"{path} [tool.aioq]")
+
+
+def check_url(url: str | None) -> None:
+    """Read a URL, to no other end than that a mistake shows at once.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    if url is not None and not url.startswith("embedded:"):
+        topology.parse(url, prefix="")
 
 
 def why(field: str, arguments: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import redis.asyncio.connection as redis_async
 from redis.asyncio.retry import Retry
@@ -54,9 +54,10 @@ class Connection(asyncio.Protocol):
         on_lost: Callable[[], None] | None = None,
         timeout: float = REPLY_TIMEOUT,
     ) -> None:
-        self._opened = opened  # kept: its finalizer closes the transport
-        # The one place that reaches into redis-py: its writer's transport, handed over to us.
-        self._transport: asyncio.Transport = opened._writer.transport  # noqa: SLF001
+        # The one place that reaches into redis-py: what it has opened is ours from here on.
+        self._writer: asyncio.StreamWriter = opened._writer  # noqa: SLF001
+        opened._writer = opened._reader = None  # noqa: SLF001 - or its finalizer closes it
+        self._transport = cast("asyncio.Transport", self._writer.transport)
         self._reader = new_reader()
         self._on_push = on_push
         self._on_lost = on_lost
@@ -181,6 +182,25 @@ async def _locate(topology: Topology) -> Address:
 
 
 async def _open(address: Address) -> Any:  # noqa: ANN401 - redis-py's connection
+    """Open a connection, or leave none behind.
+
+    redis-py swallows a cancellation that arrives while it connects, so it is never cancelled
+    there: it ends in peace, and what it has opened for nobody is closed.
+    """
+    opening = asyncio.ensure_future(_connect(address))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close_unwanted)
+        raise
+
+
+def _close_unwanted(opening: asyncio.Future[Any]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        Connection(opening.result()).drop()
+
+
+async def _connect(address: Address) -> Any:  # noqa: ANN401 - redis-py's connection
     arguments = {**address.arguments, **OPENING, "retry": Retry(NoBackoff(), 0)}
     opened = _KINDS[address.kind](**arguments)
     try:
@@ -193,10 +213,6 @@ async def _open(address: Address) -> Any:  # noqa: ANN401 - redis-py's connectio
         with suppress(RedisError, OSError):
             await opened.disconnect(nowait=True)
         raise Weather(unreachable(address, error)) from None
-    except asyncio.CancelledError:
-        with suppress(RedisError, OSError):
-            await opened.disconnect(nowait=True)
-        raise
     return opened
 
 

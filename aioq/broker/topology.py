@@ -102,7 +102,8 @@ def _address(url: str) -> Address:
         if not arguments.get("path"):
             message = "a unix:// URL needs a path, such as unix:///run/redis.sock"
             raise ValueError(message)
-    if not str(arguments.get("db", 0)).isdigit():
+    path = urlsplit(url).path.strip("/")
+    if kind != "unix" and path and not path.isdigit():
         message = "the database is a number, such as redis://localhost:6379/0"
         raise ValueError(message)
     return Address(kind, arguments)

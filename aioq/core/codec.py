@@ -8,6 +8,7 @@ import builtins
 import gzip
 import traceback
 from importlib import import_module
+from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Literal
 
@@ -36,21 +37,18 @@ class Payload(msgspec.Struct, array_like=True, omit_defaults=True):
 
 
 def _to_builtin(value: object) -> object:
-    """Let pydantic serialise what msgspec cannot: models, its own types."""
+    """Serialise what msgspec cannot: paths as text, and what pydantic knows by pydantic."""
+    if isinstance(value, PurePath):
+        return str(value)
+    refusal = f"{type(value).__module__}.{type(value).__qualname__} cannot be serialised"
     try:
         core = import_module("pydantic_core")
     except ImportError:
-        core = None
-    if core is None or not _is_pydantic(value):
-        message = f"{type(value).__module__}.{type(value).__qualname__} cannot be serialised"
-        raise TypeError(message)
-    return core.to_jsonable_python(value)
-
-
-def _is_pydantic(value: object) -> bool:
-    return hasattr(type(value), "__pydantic_core_schema__") or type(value).__module__.startswith(
-        "pydantic"
-    )
+        raise TypeError(refusal) from None
+    try:
+        return core.to_jsonable_python(value)
+    except core.PydanticSerializationError:
+        raise TypeError(refusal) from None
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_to_builtin)

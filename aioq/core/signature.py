@@ -11,6 +11,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -204,15 +205,18 @@ def _require_adapters(info: object, what: str, seen: set[int] | None = None) -> 
             _require_adapters(getattr(info, name), what, seen)
 
 
-_adapters: dict[Any, Any] = {}
+_validators: dict[Any, Convert] = {}
+"""How to make the types that msgspec leaves to hooks."""
 
 
 def _adapter(annotation: Any, what: str) -> Convert:  # noqa: ANN401 - any annotation
-    """Return pydantic's validator of a type.
+    """Return what makes a type that msgspec does not know: a path's class, or pydantic.
 
     Raises:
         ConfigurationError: pydantic is missing, or does not know the type either.
     """
+    if isinstance(annotation, type) and issubclass(annotation, PurePath):
+        return _validators.setdefault(annotation, annotation)
     try:
         pydantic = import_module("pydantic")
     except ImportError:
@@ -222,18 +226,18 @@ def _adapter(annotation: Any, what: str) -> Convert:  # noqa: ANN401 - any annot
         )
         raise ConfigurationError(message) from None
     try:
-        adapter = pydantic.TypeAdapter(annotation)
+        validate: Convert = pydantic.TypeAdapter(annotation).validate_python
     except pydantic.errors.PydanticUserError as error:
         reason = str(error).splitlines()[0]
         message = f"{what} has the type {annotation!r}, which cannot be decoded: {reason}"
         raise ConfigurationError(message) from None
     with contextlib.suppress(TypeError):  # what cannot be hashed is never inside another type
-        _adapters[annotation] = adapter
-    return adapter.validate_python
+        _validators[annotation] = validate
+    return validate
 
 
 def _by_pydantic(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's hook
-    return value if isinstance(value, kind) else _adapters[kind].validate_python(value)
+    return value if isinstance(value, kind) else _validators[kind](value)
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

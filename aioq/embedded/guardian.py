@@ -25,6 +25,7 @@ import signal
 import subprocess
 import sys
 import time
+from io import FileIO
 from pathlib import Path
 
 STARTER = "starter.lock"
@@ -88,24 +89,19 @@ def _settle_signals() -> None:
 def _guard(directory: Path, linger: float, command: list[str], server: int) -> None:
     os.dup2(server, _WATCHDOG_LOCK)
     os.close(server)
-    watchdog = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-        pass_fds=[_WATCHDOG_LOCK],
-    )
-    os.close(_WATCHDOG_LOCK)
-    assert watchdog.stdin is not None
-    assert watchdog.stdout is not None
-    watchdog.stdout.readline()
-    _await_end(directory, linger, watchdog.stdout.fileno())
-    # With `starter` in hand, or with a server that has ended by itself.
-    watchdog.stdin.close()
+    orders, owner_end = os.pipe()
+    reports, reporting = os.pipe()
+    watchdog = subprocess.Popen(command, stdin=orders, stdout=reporting, pass_fds=[_WATCHDOG_LOCK])
+    for descriptor in (orders, reporting, _WATCHDOG_LOCK):
+        os.close(descriptor)
+    with FileIO(reports) as lines:
+        lines.readline()
+        _await_end(directory, linger, lines)
+    os.close(owner_end)
     watchdog.wait()
 
 
-def _await_end(directory: Path, linger: float, reports: int) -> None:
+def _await_end(directory: Path, linger: float, reports: FileIO) -> None:
     """Return when the server has ended, or when it must: `starter` and `lease` are held then."""
     lease = _open(directory / LEASE)
     starter = _open(directory / STARTER)

@@ -5,6 +5,7 @@ It survives Ctrl-C to the process group, and the end of forked children.
 """
 
 import asyncio
+import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +87,12 @@ class PrivateServer:
         program = binary.find()
         if self._kept:
             self._kept.mkdir(parents=True, exist_ok=True)
-        self._started = self._launch(program, sockets.scratch_folder())
+        scratch = sockets.scratch_folder()
+        try:
+            self._started = self._launch(program, scratch)
+        except OSError:
+            shutil.rmtree(scratch)
+            raise
         self._await_ready()
         return self
 

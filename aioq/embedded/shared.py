@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from aioq.core.errors import BrokerUnavailable, ConfigurationError
+from aioq.core.errors import AioqError, BrokerUnavailable, ConfigurationError
 from aioq.embedded import binary, guardian, server, sockets
 from aioq.embedded.log import Log, did_not_start, does_not_answer
 from aioq.embedded.server import PATIENCE, POLL, Answer
@@ -79,17 +79,16 @@ class SharedServer:
                 server refused to start; the message quotes its log.
             BrokerUnavailable: The server runs and does not answer.
         """
-        self._create_folder()
-        with self._starter():
-            lease = self._take_lease()
-            try:
-                self.started = self._ensure_running()
-            except BaseException:
-                os.close(lease)
-                raise
-        previous, self._lease = self._lease, lease
-        if previous is not None:
-            os.close(previous)
+        try:
+            self._open()
+        except AioqError:
+            raise
+        except OSError as error:
+            raise ConfigurationError(
+                f"The embedded server cannot keep its data in {self.directory}: {error}. It needs "
+                "a folder on a local disk that this user can write to. Name another one by "
+                "embedded:///path/to/folder, or give the URL of a running server."
+            ) from error
         return self
 
     def close(self) -> None:
@@ -116,14 +115,25 @@ class SharedServer:
     ) -> None:
         self.close()
 
+    def _open(self) -> None:
+        self._create_folder()
+        with self._starter():
+            lease = self._take_lease()
+            try:
+                self.started = self._ensure_running()
+            except BaseException:
+                os.close(lease)
+                raise
+        previous, self._lease = self._lease, lease
+        if previous is not None:
+            os.close(previous)
+
     def _create_folder(self) -> None:
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            # Only a folder of our own is hidden from git, never one with the user's files in it.
-            if not any(self.directory.iterdir()):
-                (self.directory / ".gitignore").write_text("*\n")
-        except OSError as error:
-            raise self._unusable(error) from error
+        # Nobody else can enter it: the arguments of jobs are in it.
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Only a folder of our own is hidden from git, never one with the user's files in it.
+        if not any(self.directory.iterdir()):
+            (self.directory / ".gitignore").write_text("*\n")
 
     @contextmanager
     def _starter(self) -> Generator[None]:
@@ -206,14 +216,4 @@ class SharedServer:
         return not self._held(guardian.GUARDIAN)
 
     def _try_lock(self, lock: str) -> int | None:
-        try:
-            return guardian.acquire(self.directory / lock)
-        except OSError as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: OSError) -> ConfigurationError:
-        return ConfigurationError(
-            f"The embedded server cannot keep its data in {self.directory}: {error}. It needs a "
-            "folder on a local disk that this user can write to. Name another one by "
-            "embedded:///path/to/folder, or give the URL of a running server."
-        )
+        return guardian.acquire(self.directory / lock)

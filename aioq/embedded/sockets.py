@@ -9,6 +9,7 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -67,7 +68,8 @@ def runtime_folder() -> Path:
     """
     bases = chain([os.environ.get("XDG_RUNTIME_DIR", "")], _temporary())
     folder = _first_usable(bases) / f"aioq-{os.geteuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
     if not is_private(folder):
         raise ConfigurationError(
             f"{folder} must be a folder that belongs to you and that nobody else can enter "
@@ -102,7 +104,7 @@ def _temporary() -> Iterator[str]:
     # Lazily, since asking for the temporary folder writes a file to it.
     yield tempfile.gettempdir()
     # For a TMPDIR too long for a socket.
-    yield "/tmp"
+    yield "/tmp"  # noqa: S108 - the folders made in it are private, and checked to be
 
 
 def _first_usable(bases: Iterable[str]) -> Path:

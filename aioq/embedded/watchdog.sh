@@ -14,6 +14,10 @@ signal=$1
 scratch=$2
 shift 2
 
+# Redis 7.2 refuses to start in a locale that is not installed.
+LC_ALL=C
+export LC_ALL
+
 # Only the end of the owner ends this script. Caught and not ignored, because a signal ignored here
 # would be ignored by the server too. Writing to an owner that is gone must not end it either.
 trap : HUP INT TERM

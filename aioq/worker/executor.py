@@ -233,7 +233,7 @@ class Executor:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Wait for the jobs within the grace, then cancel them; after an error there is no grace."""
+        """Wait for the jobs within the grace, then cancel them; an error leaves them none."""
         try:
             if exc_type is None and self._running:
                 await asyncio.wait(self._running, timeout=self.grace)

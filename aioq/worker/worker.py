@@ -69,6 +69,8 @@ class Worker:
         self.identity = Identity()
         self.started = asyncio.Event()
         """Set once the worker takes jobs."""
+        self.has_left = False
+        """Whether it has run and left."""
         self._draining = asyncio.Event()
         self._services: _Services | None = None
         self._started_at_ms = time.time_ns() // 1_000_000
@@ -83,6 +85,11 @@ class Worker:
             named.add(route if isinstance(route, str) else route.get("queue"))
         rest = sorted(name for name in named if name and name != self.settings.default_queue)
         return (self.settings.default_queue, *rest)
+
+    @property
+    def url(self) -> str:
+        """The server it works on, without its password."""
+        return self.app.client.topology.url
 
     def drain(self) -> None:
         """Take no more jobs, wait for those that run within the grace, then leave."""
@@ -113,6 +120,7 @@ class Worker:
             if lifespan is not None:
                 services.executor.state = await stack.enter_async_context(lifespan)
             await self._serve(services)
+        self.has_left = True
 
     async def _serve(self, services: "_Services") -> None:
         services.keeper.start()

@@ -1,7 +1,6 @@
 """aioq as its users write it: full guarantees, results stored, settings left at their defaults."""
 
-from __future__ import annotations
-
+# ruff: noqa: D102 - what each method does is said once, in Contestant
 import asyncio
 import signal
 from collections.abc import Awaitable, Sequence

@@ -6,8 +6,6 @@ loop and aioq are given ten times the jobs, or they would be done before anythin
 Exit code 1 means that jobs were lost or ran twice.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import sys
@@ -88,7 +86,8 @@ def main() -> int:
     about = report.surroundings()
     text = report.markdown("aioq and its peers", about, _table(session, rows), session)
     print(text)
-    print(f"written to {report.write('peers', text, about, rows)}", file=sys.stderr)
+    kind = "partial" if options.only else "peers"
+    print(f"written to {report.write(kind, text, about, rows)}", file=sys.stderr)
     return 1 if session.losses else 0
 
 
@@ -120,7 +119,7 @@ def _measure(session: Session, contender: Contender, jobs: int) -> dict[Budget, 
         return round_trip.round_trips(run, peer.concurrency)
 
     drains = session.alternate(fill_and_drain, jobs=jobs * peer.times, only=name).get(name, [])
-    singles = session.alternate(one_by_one, jobs=_ONE_BY_ONE, only=name).get(name, [])
+    singles = session.alternate(one_by_one, jobs=_ONE_BY_ONE * peer.times, only=name).get(name, [])
     waits = session.alternate(trips, jobs=_TRIPS + round_trip.WARM_UP, only=name).get(name, [])
     figures = {
         _DRAIN: [drain.rate for _, drain in drains],

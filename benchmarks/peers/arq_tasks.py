@@ -1,9 +1,6 @@
 """arq.  Its worker polls every 10 ms here (0.5 s by default), and a result is polled every 1 ms."""
 
-from __future__ import annotations
-
-from typing import Any
-
+# ruff: noqa: D102 - what each method does is said once, in Contestant
 from arq import ArqRedis, Worker, create_pool
 from arq.connections import RedisSettings
 
@@ -11,7 +8,7 @@ from benchmarks import tasks
 from benchmarks.contestants.contestant import Contestant, main, run
 
 
-async def noop(ctx: Any, index: int) -> int:
+async def noop(_ctx: object, index: int) -> int:
     """Take the job's arguments the way arq hands them over."""
     return await tasks.noop(index)
 

@@ -4,8 +4,7 @@ The pool is enlarged: it takes a connection per running job, and past redis-py's
 logs MaxConnectionsError and leaves jobs pending.
 """
 
-from __future__ import annotations
-
+# ruff: noqa: D102 - what each method does is said once, in Contestant
 from datetime import timedelta
 
 from docket import Docket, Worker

@@ -1,7 +1,5 @@
 """One virtual environment per peer, as some exclude one another's versions of redis-py."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Sequence

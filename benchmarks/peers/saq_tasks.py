@@ -1,16 +1,13 @@
 """SAQ.  `apply` looks every 1 ms: by default a result is looked for every 0.5 s."""
 
-from __future__ import annotations
-
-from typing import Any
-
+# ruff: noqa: D102 - what each method does is said once, in Contestant
 from saq import Queue, Worker
 
 from benchmarks import tasks
 from benchmarks.contestants.contestant import Contestant, main, run
 
 
-async def noop(ctx: Any, *, index: int) -> int:
+async def noop(_ctx: object, *, index: int) -> int:
     """Take the job's arguments the way SAQ hands them over."""
     return await tasks.noop(index)
 

@@ -1,7 +1,6 @@
 """streaq, with its own batch call; its producer and its worker are the same object."""
 
-from __future__ import annotations
-
+# ruff: noqa: D102 - what each method does is said once, in Contestant
 from streaq import Worker
 
 from benchmarks import tasks

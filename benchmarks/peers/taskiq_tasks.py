@@ -1,7 +1,6 @@
 """taskiq with taskiq-redis: the stream broker, which acknowledges; results polled every 1 ms."""
 
-from __future__ import annotations
-
+# ruff: noqa: D102 - what each method does is said once, in Contestant
 from taskiq.api import run_receiver_task
 from taskiq_redis import RedisAsyncResultBackend, RedisStreamBroker
 

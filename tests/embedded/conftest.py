@@ -1,4 +1,4 @@
-"""Every test gets its own place for sockets, and must leave neither process nor file in it."""
+"""Every test gets a place of its own for sockets, and leaves neither process nor file there."""
 
 import os
 import shutil
@@ -13,25 +13,39 @@ from aioq.embedded import guardian
 from .processes import LINGER, Program, processes_with, wait_until
 
 
-@pytest.fixture(autouse=True)
-def sockets(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
-    """The folder for sockets and scratch folders; check that it is left as it was."""
+@pytest.fixture(scope="module", autouse=True)
+def used_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """Collect the folders of the tests, and check that each is left empty and unused.
+
+    Once for all, so that servers come to their end side by side.
+    """
     # pytest must have chosen its own folder by the time that TMPDIR changes.
     tmp_path_factory.getbasetemp()
+    folders: dict[str, Path] = {}
+    yield folders
+    for test, folder in folders.items():
+        wait_until(lambda folder=folder: not processes_with(folder))
+        left = [path for path in folder.rglob("*") if path != folder / f"aioq-{os.geteuid()}"]
+        shutil.rmtree(folder)
+        assert not left, f"{test} has left {left}"
+
+
+@pytest.fixture(autouse=True)
+def sockets(
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    used_folders: dict[str, Path],
+) -> Path:
+    """The folder for sockets and scratch folders."""
     # pytest's own folders are too long for a socket on macOS.
     folder = Path(tempfile.mkdtemp(prefix="aioq-test-", dir="/tmp"))
+    used_folders[request.node.name] = folder
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     monkeypatch.setattr(guardian, "LINGER", LINGER)
     monkeypatch.setenv("TEST_LINGER", str(LINGER))
-    yield folder
-    wait_until(lambda: not processes_with(folder))
-    left = [path for path in folder.rglob("*") if path != folder / f"aioq-{os.geteuid()}"]
-    shutil.rmtree(folder)
-    assert not left
+    return folder
 
 
 @pytest.fixture

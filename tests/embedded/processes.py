@@ -15,12 +15,13 @@ from urllib.parse import unquote
 import pytest
 from redis import Redis
 
-from aioq.embedded import server
+from aioq.embedded import guardian, server
 
 # Found at once, since some tests empty PATH.
 _PS = shutil.which("ps") or "/bin/ps"
 TESTS = Path(__file__).parents[1]
 
+REAL_LINGER = guardian.LINGER
 LINGER = 0.05
 """How long shared servers linger in the tests, so that these are quick."""
 LONGER_THAN_IT_LINGERS = 0.3
@@ -111,7 +112,7 @@ def say(url: str, words: str) -> str:
     return server.ask(Path(unquote(url.removeprefix("unix://"))), words, timeout=0.5).strip()
 
 
-def redis_client(url: str) -> Any:
+def redis_client(url: str) -> Any:  # noqa: ANN401
     """Return redis-py's client for a URL, whose own types are unknown in part."""
     return Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType]
 

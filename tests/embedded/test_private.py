@@ -97,25 +97,23 @@ def test_an_exception_in_the_block_stops_it() -> None:
 
 
 def test_async_with_leaves_the_loop_free() -> None:
-    longest = 0.0
+    async def count_turns_of_the_loop() -> int:
+        turns = 0
 
-    async def watch_the_loop() -> None:
-        nonlocal longest
-        while True:
-            before = time.perf_counter()
-            await asyncio.sleep(0)
-            longest = max(longest, time.perf_counter() - before)
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0.001)
+                turns += 1
 
-    async def use() -> str:
-        watching = asyncio.create_task(watch_the_loop())
+        counting = asyncio.create_task(count())
         async with PrivateServer() as server:
-            reply = await asyncio.to_thread(say, server.url, "PING")
-        watching.cancel()
-        return reply
+            assert await asyncio.to_thread(say, server.url, "PING") == "+PONG"
+        counting.cancel()
+        return turns
 
-    assert asyncio.run(use()) == "+PONG"
-    # Starting takes some 40 ms and stopping 3; the thread holds the loop for a switch interval.
-    assert longest < 0.03
+    # Starting takes some 40 ms. A loop that it blocks would not turn at all.
+    assert asyncio.run(count_turns_of_the_loop()) >= 5
 
 
 def test_it_starts_and_stops_fast() -> None:
@@ -124,7 +122,7 @@ def test_it_starts_and_stops_fast() -> None:
         PrivateServer().start().stop()
         return time.perf_counter() - start
 
-    assert min(time_one() for _ in range(3)) < 0.1
+    assert min(time_one() for _ in range(5)) < 0.1
 
 
 def test_many_at_once_are_all_different() -> None:
@@ -262,8 +260,8 @@ def test_data_in_a_directory_are_there_for_the_next_server(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["with space", "x" * 200, "żółć", 'it\'s "quoted"', "back\\slash", "two\nlines", "%20#?"],
-    ids=["space", "long", "unicode", "quotes", "backslash", "newline", "url"],
+    ['it\'s "żółć" \\x %20#?', "x" * 200, "two\nlines"],
+    ids=["special", "long", "newline"],
 )
 def test_data_may_lie_in_an_unusual_path(tmp_path: Path, name: str) -> None:
     directory = tmp_path / name
@@ -272,11 +270,10 @@ def test_data_may_lie_in_an_unusual_path(tmp_path: Path, name: str) -> None:
     assert list(directory.glob("appendonlydir/*.manifest"))
 
 
-@pytest.mark.parametrize("name", ["with space", "it's", "żółć", "%20#?"])
 def test_the_temporary_folder_may_have_an_unusual_name(
-    sockets: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    sockets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = sockets / name
+    folder = sockets / "it's żółć %20#?"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     with PrivateServer() as server, redis_client(server.url) as client:
@@ -292,7 +289,7 @@ def test_a_temporary_folder_too_long_for_a_socket_is_avoided(
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     with PrivateServer() as server:
-        assert server.directory.parent == Path("/tmp")
+        assert len(bytes(socket_of(server))) < 104
         assert say(server.url, "PING") == "+PONG"
 
 
@@ -305,5 +302,6 @@ def test_forgetting_a_server_stops_it() -> None:
 
 
 def anything_left() -> bool:
+    """Tell whether there is a process or a file of this test."""
     folder = Path(tempfile.gettempdir())
     return bool(processes_with(folder)) or any(folder.iterdir())

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 
 from aioq.embedded import guardian
 
@@ -10,7 +11,8 @@ guardian.LINGER = float(os.environ.get("TEST_LINGER", guardian.LINGER))
 
 
 def tell(**facts: object) -> None:
-    print(json.dumps(facts), flush=True)
+    sys.stdout.write(f"{json.dumps(facts)}\n")
+    sys.stdout.flush()
 
 
 def end(way: str) -> None:

@@ -1,0 +1,79 @@
+"""Configure logging, for the command line alone: a library that does it takes it from its user."""
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from typing import IO, Any, Literal
+
+Format = Literal["console", "json"]
+
+_COLOURS = {
+    logging.DEBUG: "2",
+    logging.WARNING: "33",
+    logging.ERROR: "31",
+    logging.CRITICAL: "1;31",
+}
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+def configure(
+    level: str, form: Format, *, force: bool = False, stream: IO[str] | None = None
+) -> None:
+    """Send the log lines of all loggers to stderr.
+
+    Args:
+        level: the least level that is shown, such as "info".
+        form: for people, or one JSON object per line.
+        force: also where the user's code has configured logging; else its handlers stay, and
+            only the level of our own loggers is set.
+        stream: in place of stderr.
+    """
+    logging.getLogger("aioq").setLevel(level.upper())
+    root = logging.getLogger()
+    if root.handlers and not force:
+        return
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(Json() if form == "json" else Console(handler.stream))
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+
+
+class Console(logging.Formatter):
+    """`12:34:56.789 INFO    aioq.worker  Message.`"""
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S")
+        self.default_msec_format = "%s.%03d"
+        self._is_coloured = stream.isatty() and not os.environ.get("NO_COLOR")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record, the level in its colour where a terminal shows it."""
+        line = super().format(record)
+        colour = _COLOURS.get(record.levelno)
+        if not self._is_coloured or colour is None:
+            return line
+        return line.replace(record.levelname, f"\x1b[{colour}m{record.levelname}\x1b[0m", 1)
+
+
+class Json(logging.Formatter):
+    """One object per line: time, level, logger, message, and what was given as `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record."""
+        values: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        values.update((key, each) for key, each in vars(record).items() if key not in _OWN)
+        if record.exc_info:
+            values["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            values["stack"] = record.stack_info
+        return json.dumps(values, default=str, ensure_ascii=False)
+
+

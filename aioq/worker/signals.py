@@ -1,0 +1,123 @@
+"""What signals do to a worker.
+
+The first SIGTERM or SIGINT drains it, the second gives the running jobs back, the third ends the
+process.  SIGUSR1 writes all stacks to stderr.  The handlers are Python's own and not the event
+loop's, so that the third signal and the stacks work while a task blocks the loop.
+"""
+
+import asyncio
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import traceback
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from aioq.worker.worker import Worker
+
+log = logging.getLogger("aioq.worker")
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_STDERR = 2
+
+
+class Signals:
+    """The signals of a worker for as long as this context lasts, in the task that runs it.
+
+    A worker that has not started taking jobs has nothing to drain: its task is cancelled.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._level = 0
+        self._before: dict[signal.Signals, Any] = {}
+        self.has_cancelled = False
+        """Whether the worker's task was cancelled from here."""
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        for number in _ENDING:
+            self._before[number] = signal.signal(number, self._received)
+        if hasattr(signal, "SIGUSR1"):
+            self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._dump_tasks)
+            # The threads' stacks come from C, also where Python is stuck; ours follow.
+            faulthandler.register(signal.SIGUSR1, _STDERR, all_threads=True, chain=True)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if hasattr(signal, "SIGUSR1"):
+            faulthandler.unregister(signal.SIGUSR1)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def drain(self, reason: str) -> None:
+        """Do what the first signal does, unless one has come; from any thread."""
+        if self._level == 0:
+            self._level = 1
+            self._loop.call_soon_threadsafe(self._drain, reason)
+
+    def _received(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._level += 1
+        name = signal.Signals(number).name
+        if self._level == 1:
+            self._loop.call_soon_threadsafe(self._drain, name)
+        elif self._level == 2:
+            self._loop.call_soon_threadsafe(self._give_back, name)
+        else:
+            os.write(_STDERR, f"aioq: the third signal ({name}): leaving at once.\n".encode())
+            os._exit(128 + number)
+
+    def _drain(self, reason: str) -> None:
+        if self._cancelled(reason):
+            return
+        log.info(
+            "%s: taking no more jobs; those that run have %g s to end. A second signal gives "
+            "them back at once.",
+            reason,
+            self._worker.settings.grace,
+        )
+        self._worker.drain()
+
+    def _give_back(self, reason: str) -> None:
+        if self._cancelled(reason):
+            return
+        log.warning("%s again: giving the running jobs back. A third one leaves at once.", reason)
+        self._worker.stop()
+
+    def _cancelled(self, reason: str) -> bool:
+        if self._worker.started.is_set() or self._task is None:
+            return False
+        log.info("%s: leaving before the start.", reason)
+        self.has_cancelled = True
+        self._task.cancel()
+        return True
+
+    def _dump_tasks(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        tasks = asyncio.all_tasks(self._loop)
+        print(f"\n{len(tasks)} asyncio tasks:", file=sys.stderr)  # noqa: T201 - asked for
+        for task in sorted(tasks, key=lambda each: each.get_name()):
+            print(f"\n{task.get_name()}:", file=sys.stderr)  # noqa: T201
+            print(*stack_of(task), sep="", end="", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def stack_of(task: "asyncio.Task[Any]") -> list[str]:
+    """Return the lines of a task's stack, down to where it awaits.
+
+    `Task.get_stack` stops at the outermost coroutine of a task that is suspended.
+    """
+    frames: list[tuple[FrameType, int]] = []
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None:
+            frames.append((frame, frame.f_lineno))
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    return traceback.StackSummary.extract(iter(frames)).format()

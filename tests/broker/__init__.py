@@ -1,0 +1,1 @@
+"""The broker: one file per script, then what carries them."""

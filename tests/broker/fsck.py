@@ -1,0 +1,98 @@
+"""Check that records and indexes tell the same story, and that no key belongs to nobody."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from aioq.broker.keys import TABLE
+
+FINAL = {"completed", "failed", "revoked"}
+IN_STREAM = {"queued", "running"}
+_VARIABLE = re.compile(r"<\w+>")
+PATTERNS = {
+    kind: re.compile(".+".join(re.escape(part) for part in _VARIABLE.split(kind.name)))
+    for kind in TABLE
+}
+
+
+def problems(dump: dict[str, Any], types: dict[str, str], expiring: set[str]) -> list[str]:
+    """Return what is wrong with a place, in words.
+
+    Args:
+        dump: what `Place.dump` returns.
+        types: the type of each key.
+        expiring: the keys that have an expiry.
+    """
+    records = {name[2:]: value for name, value in dump.items() if name.startswith("j:")}
+    return [
+        *_wrong_keys(types, expiring),
+        *_wrong_records(records, dump, expiring),
+        *_orphans(records, dump, expiring),
+        *_left_in_empty(records, dump, expiring),
+    ]
+
+
+def _wrong_keys(types: dict[str, str], expiring: set[str]) -> Iterator[str]:
+    """Each key is one of the table, of its type; what the table says expires, expires."""
+    for name, type_ in types.items():
+        kinds = [kind for kind, pattern in PATTERNS.items() if pattern.fullmatch(name)]
+        if type_ not in {kind.type for kind in kinds}:
+            yield f"{name}, a {type_}, is not in the table of keys"
+        elif all(kind.expiry == "none" for kind in kinds) and name in expiring:
+            yield f"{name} expires, and the table says that it does not"
+        elif name.startswith(("v:", "w:", "sv:")) and name not in expiring:
+            yield f"{name} does not expire, and the table says that it does"
+
+
+def _wrong_records(
+    records: dict[str, Any], dump: dict[str, Any], expiring: set[str]
+) -> Iterator[str]:
+    """Each job is in exactly one place: the one that its record names."""
+    for job_id, record in records.items():
+        state = record["state"]
+        entries = [
+            (lane, worker)
+            for lane, stream in dump.items()
+            if lane.startswith("s:")
+            for owner, _, worker in stream
+            if owner == job_id
+        ]
+        lane = f"s:{record['lane']}"
+        holder = record["worker"] if state == "running" else None
+        if entries != ([(lane, holder)] if state in IN_STREAM else []):
+            yield f"job {job_id} is {state}, and its entries are {entries}"
+        if state == "queued" and record["lane"] not in dump.get("l", set()):
+            yield f"job {job_id} is queued in a lane that nobody looks into"
+        if (state == "delayed") != (job_id in dump.get("d", {})):
+            yield f"job {job_id} is {state}, and the delayed set says something else"
+        if state == "delayed" and f"y:{job_id}" not in dump:
+            yield f"the payload of job {job_id} is lost"
+        if (state in FINAL) != (f"j:{job_id}" in expiring):
+            yield f"job {job_id} is {state}: its record must expire then, and only then"
+
+
+def _orphans(records: dict[str, Any], dump: dict[str, Any], expiring: set[str]) -> Iterator[str]:
+    """Nothing in an index is without its record."""
+    for name, value in dump.items():
+        if name.startswith("s:"):
+            yield from (f"{name} holds {each}" for each in value if each[0] not in records)
+        elif name.startswith("y:"):
+            state = records.get(name[2:], {}).get("state")
+            if state not in {"delayed", "failed"} or (state == "failed") != (name in expiring):
+                yield f"{name} is the payload of a job that is {state}"
+        elif name.startswith("b:") and value > 16:
+            yield f"{name} has {value} tokens"
+    yield from (f"d names {job_id}" for job_id in dump.get("d", {}) if job_id not in records)
+
+
+def _left_in_empty(
+    records: dict[str, Any], dump: dict[str, Any], expiring: set[str]
+) -> Iterator[str]:
+    """Once no job is to be run and no worker is there, only what expires is left (G13)."""
+    alive = any(record["state"] not in FINAL for record in records.values())
+    if alive or "lw" in dump:
+        return
+    constant = {kind.name for kind in TABLE if kind.expiry == "constant"}
+    for name in dump.keys() - expiring - constant:
+        if name != "x":  # a list of dead letters is as long as they are many, and no longer
+            yield f"{name} is left in an empty system"

@@ -1,0 +1,247 @@
+"""An empty database on a real server: seed it, call a script, and compare all that it holds."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from aioq.broker import sync
+from aioq.broker.broker import Broker
+from aioq.broker.keys import Keys
+from aioq.broker.resp import Argument, Reply
+from aioq.broker.scripts import Call, NewJob
+from aioq.broker.topology import parse
+from aioq.core.record import Stored
+from tests.broker.fsck import problems
+from tests.broker.waiting import eventually, soon
+
+T = TypeVar("T")
+
+START = 1_800_000_000_000
+"""Where a moved clock starts: milliseconds since the epoch."""
+FOREVER = 9_000_000_000_000
+"""The end of leases that are not what a test is about."""
+CLOCK = "clock"
+"""The key that holds a moved clock; no key of aioq's."""
+
+FIELDS = {
+    "s": "state",
+    "q": "lane",
+    "t": "task",
+    "n": "enqueued",
+    "i": "token",
+    "o": "worker",
+    "a": "ended",
+    "e": "retries",
+    "b": "started",
+    "f": "finished",
+    "d": "due",
+    "x": "expires",
+    "u": "nonce",
+    "g": "unknown_since",
+    "m": "mark",
+    "p": "progress",
+    "v": "value",
+    "w": "waiters",
+}
+"""What tests call the fields of a record."""
+_NUMBERS = {"enqueued", "ended", "retries", "started", "finished", "due", "expires"} | {
+    "unknown_since"
+}
+_BYTES = {"progress", "value"}
+CURRENT = "current"
+"""The token of a job whose entry is in its stream, for ids differ from run to run."""
+
+State = dict[str, Any]
+
+
+class Admin:
+    """A plain connection: one command after the other, nothing of aioq's in between."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = sync.dial(parse(url, prefix=""))
+        self.client_id: int = self("CLIENT", "ID")
+
+    def __call__(self, *command: Argument | float) -> Reply:
+        self._connection.send_command(*command, check_health=False)
+        return self._connection.read_response(disable_decoding=True)
+
+    def run(self, call: Call[T]) -> T:
+        """Run a script."""
+        return sync.run_on(self._connection, call)
+
+    def others(self) -> list[str]:
+        """Return the other clients that are connected, as CLIENT LIST describes them."""
+        lines = self("CLIENT", "LIST").decode().splitlines()
+        return [line for line in lines if not line.startswith(f"id={self.client_id} ")]
+
+    def close(self) -> None:
+        self._connection.disconnect()
+
+
+class Place:
+    """The keys of one app on a server, and ways past the broker to look at them."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.keys = Keys("test")
+        self.prefix = self.keys.prefix
+        self.is_sound = True
+        """Set it to False where a test damages the indexes on purpose."""
+        self.admin = Admin(url)
+
+    def __enter__(self) -> Self:
+        self.admin("FLUSHALL")
+        self.admin("CONFIG", "SET", "maxmemory", 0)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.admin.close()
+
+    def run(self, call: Call[T]) -> T:
+        """Run a script."""
+        return self.admin.run(call)
+
+    def lease(self, *workers: str) -> None:
+        """Give workers a lease that does not end."""
+        for worker in workers:
+            self.admin("ZADD", self.keys.leases, FOREVER, worker)
+
+    def names(self) -> list[str]:
+        """Return the names of all keys, without the prefix and without the clock."""
+        found = [key.decode() for key in self.admin("KEYS", "*")]
+        assert all(key.startswith(self.prefix) for key in found), found
+        return sorted({key.removeprefix(self.prefix) for key in found} - {CLOCK})
+
+    def type_of(self, name: str) -> str:
+        """Return the type of a key."""
+        return self.admin("TYPE", self.prefix + name).decode()
+
+    def expiring(self) -> dict[str, int]:
+        """Return the milliseconds that each key with an expiry has left."""
+        left = {name: self.admin("PTTL", self.prefix + name) for name in self.names()}
+        return {name: ms for name, ms in left.items() if ms >= 0}
+
+    def token(self, job_id: str) -> bytes:
+        """Return the fencing token of a job."""
+        return self.admin("HGET", f"{self.prefix}j:{job_id}", "i") or b""
+
+    def bells(self, queue: str = "default") -> int:
+        """Return how many tokens lie on a doorbell."""
+        return self.admin("LLEN", self.keys.bell(queue))
+
+    def dump(self) -> State:
+        """Return everything that is stored, with records and streams in a readable form."""
+        records: State = {}
+        found: State = {}
+        for name in self.names():
+            key, kind = self.prefix + name, self.type_of(name)
+            if kind == "hash":
+                records[name] = self._record(name, key)
+            elif kind == "stream":
+                found[name] = self._stream(key)
+            elif kind == "zset":
+                found[name] = _scores(self.admin("ZRANGE", key, 0, -1, "WITHSCORES"))
+            elif kind == "set":
+                found[name] = {member.decode() for member in self.admin("SMEMBERS", key)}
+            elif kind == "list":
+                found[name] = self.admin("LLEN", key)
+            else:
+                found[name] = self.admin("GET", key)
+        return {**records, **found}
+
+    def check(self) -> None:
+        """Check that nothing is left behind: no connection, and no key that belongs to nobody."""
+        assert soon(lambda: not self.admin.others()), f"left open: {self.admin.others()}"
+        if self.is_sound:
+            assert self.problems() == []
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the records and indexes, in words."""
+        types = {name: self.type_of(name) for name in self.names()}
+        return problems(self.dump(), types, set(self.expiring()))
+
+    def _record(self, name: str, key: str) -> State:
+        flat = self.admin("HGETALL", key)
+        raw = {field.decode(): value for field, value in zip(flat[::2], flat[1::2], strict=True)}
+        lane = raw.get("q", b"").decode()
+        if "i" in raw:
+            entries = self.admin("XRANGE", f"{self.prefix}s:{lane}", raw["i"], raw["i"])
+            if entries and entries[0][1][1].decode() == name.removeprefix("j:"):
+                raw["i"] = CURRENT.encode()
+        return {FIELDS[field]: _readable(FIELDS[field], value) for field, value in raw.items()}
+
+    def _stream(self, key: str) -> list[tuple[Any, ...]]:
+        """Return its entries: job, payload, and the worker that holds it or None."""
+        pending: list[Any] = []
+        if self.admin("XINFO", "GROUPS", key):
+            pending = self.admin("XPENDING", key, "w", "-", "+", 10_000)
+        holders = {entry_id: worker.decode() for entry_id, worker, *_ in pending}
+        found: list[tuple[Any, ...]] = []
+        for entry_id, fields in self.admin("XRANGE", key, "-", "+"):
+            holder = holders.pop(entry_id, None)
+            if len(fields) == 4 and fields[0] == b"j" and fields[2] == b"p":
+                found.append((fields[1].decode(), fields[3], holder))
+            else:
+                found.append((*fields, holder))
+        assert not holders, f"pending without an entry in {key}: {holders}"
+        return found
+
+
+def _readable(name: str, value: bytes) -> object:
+    if name == "state":
+        return Stored(value.decode()).name.lower()
+    if name in _NUMBERS:
+        return int(value)
+    return value if name in _BYTES else value.decode()
+
+
+def _scores(flat: list[bytes]) -> dict[str, float]:
+    return {
+        member.decode(): float(score) for member, score in zip(flat[::2], flat[1::2], strict=True)
+    }
+
+
+def new_job(
+    job_id: str,
+    *,
+    lane: str = "default:5",
+    task: str = "add",
+    due: str = "",
+    expires: str = "",
+    nonce: str = "",
+    payload: bytes = b"",
+) -> NewJob:
+    """Describe a job whose payload, unless given, is named like it."""
+    return NewJob(job_id, lane, task, due, expires, nonce, payload or f"<{job_id}>".encode())
+
+
+def record(state: str, **fields: object) -> State:
+    """Describe a record: that of `new_job`, enqueued at the start of the moved clock."""
+    return {"state": state, "lane": "default:5", "task": "add", "enqueued": START, **fields}
+
+
+def without(state: Mapping[str, Any], *names: str) -> State:
+    """Leave keys out of a dump that are not what a test is about."""
+    return {name: value for name, value in state.items() if name not in names}
+
+
+@asynccontextmanager
+async def broker_on(
+    place: Place, *, url: str | None = None, enqueue_timeout: float = 5.0
+) -> AsyncGenerator[Broker]:
+    """Open a broker on a place; when it is closed, no task of its may be left."""
+    before = asyncio.all_tasks()
+    topology = parse(url or place.url, prefix=place.prefix)
+    broker = Broker(topology, place.keys, enqueue_timeout=enqueue_timeout)
+    try:
+        yield broker
+    finally:
+        await broker.aclose()
+    await eventually(lambda: asyncio.all_tasks() <= before)
