@@ -1,7 +1,7 @@
 """The process that ends a shared server when its last client is gone.
 
 It runs as a script, without site-packages and without the rest of aioq, so that it starts in
-15 ms and works whatever the user's app does to the interpreter; `shared.py` imports the names and
+20 ms and works whatever the user's app does to the interpreter; `shared.py` imports the names and
 the lock from here. What is true of a shared server is never written down, only held: each lock is
 an flock, and the kernel releases it when its last holder is gone, also after SIGKILL.
 

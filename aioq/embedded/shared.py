@@ -31,7 +31,9 @@ class SharedServer:
     ```
 
     The lease is the process's: a child that it executes does not keep the server up, a child of
-    `os.fork` does. Writes go to an append-only file that reaches the disk every second.
+    `os.fork` does. Writes go to an append-only file that reaches the disk every second. `open`
+    blocks: in a coroutine, `await asyncio.to_thread(server.open)`. A server that is forgotten
+    without `close` stays open until the process ends.
     """
 
     started = False

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from aioq.context import Context, Request, running
 from aioq.core import codec
 from aioq.core.errors import ConfigurationError
+from aioq.core.outcome import original
 from aioq.core.signature import Parameters
 from aioq.tasks import Task
 
@@ -68,7 +69,7 @@ def run(where: Reference, payload: bytes, known: Facts) -> bytes:
     try:
         return _run(where, payload, known)
     except Exception as error:  # noqa: BLE001 - a task may raise anything; it becomes a value here
-        raise Failed(codec.encode_error(error), _portable(error)) from None
+        raise Failed(codec.encode_error(original(error)), _portable(error)) from None
 
 
 def _run(where: Reference, payload: bytes, known: Facts) -> bytes:

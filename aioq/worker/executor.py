@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
+
 from aioq.broker.broker import Broker
 from aioq.broker.scripts import Delivery
 from aioq.context import Context, Request, running
@@ -74,8 +76,9 @@ class Executor:
         self._has_room.set()
         self.state: Any = None
         """What the lifespan yielded."""
-        self.grace: float | None = None
-        """Seconds that leaving may take; None: as long as the jobs do."""
+        self.grace: float = 0
+        """Seconds that leaving waits for the jobs."""
+        self._hurry = asyncio.Event()
 
     def prepare(self, tasks: Mapping[str, Task[..., Any]]) -> None:
         """Compile the tasks, so that a mistake shows at the start and not at the first job.
@@ -182,14 +185,13 @@ class Executor:
         return lambda mark: self._broker.update(delivery, mark)
 
     def _decide(self, plan: Plan, delivery: Delivery, error: BaseException) -> Outcome:
-        if isinstance(error, child.Failed):
-            if error.error is None:
-                self._log_failure(plan, delivery, error)
-                return Buried(error.encoded)
-            error = error.error
-        outcome = decide(error, plan.retry_policy, delivery.retries)
+        raised = error.error or error if isinstance(error, child.Failed) else error
+        outcome = decide(raised, plan.retry_policy, delivery.retries)
+        if isinstance(error, child.Failed) and isinstance(outcome, (Buried, Retried)):
+            # What the child has written down knows more: the traceback stayed there.
+            outcome = msgspec.structs.replace(outcome, error=error.encoded)
         if isinstance(outcome, Buried):
-            self._log_failure(plan, delivery, original(error))
+            self._log_failure(plan, delivery, original(raised))
         elif isinstance(outcome, Retried):
             log.warning(
                 "Job %s of %s will be tried again (retry %d, due %s ms): %r",
@@ -197,7 +199,7 @@ class Executor:
                 plan.name,
                 delivery.retries + 1,
                 outcome.delay,
-                original(error),
+                original(raised),
             )
         return outcome
 
@@ -224,6 +226,10 @@ class Executor:
         patience = milliseconds(self._app.settings.unknown_task_patience)
         return Unserved(codec.encode_error(error, with_traceback=False), patience)
 
+    def hurry(self) -> None:
+        """Leave now, or cut the wait of leaving short."""
+        self._hurry.set()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -236,7 +242,12 @@ class Executor:
         """Wait for the jobs within the grace, then cancel them; an error leaves them none."""
         try:
             if exc_type is None and self._running:
-                await asyncio.wait(self._running, timeout=self.grace)
+                ended = asyncio.ensure_future(asyncio.wait(self._running))
+                hurried = asyncio.ensure_future(self._hurry.wait())
+                either = asyncio.FIRST_COMPLETED
+                await asyncio.wait({ended, hurried}, timeout=self.grace, return_when=either)
+                ended.cancel()
+                hurried.cancel()
         finally:
             await self._give_back()
             self._threads.close()

@@ -87,6 +87,11 @@ class Worker:
         return (self.settings.default_queue, *rest)
 
     @property
+    def running(self) -> int:
+        """How many jobs run now."""
+        return self._services.executor.count if self._services else 0
+
+    @property
     def url(self) -> str:
         """The server it works on, without its password."""
         return self.app.client.topology.url
@@ -98,7 +103,7 @@ class Worker:
     def stop(self) -> None:
         """Leave now: the jobs that run are cancelled and given back."""
         if self._services is not None:
-            self._services.executor.grace = 0
+            self._services.executor.hurry()
         self._draining.set()
 
     async def run(self) -> None:
@@ -133,8 +138,7 @@ class Worker:
                     self.started.set()
                     await self._draining.wait()
                     intake.cancel_scope.cancel()
-                if jobs.grace is None:
-                    jobs.grace = self.settings.grace
+                jobs.grace = self.settings.grace
                 if jobs.count:
                     log.info("Draining: %d jobs have %g s to end.", jobs.count, jobs.grace)
         finally:
@@ -195,7 +199,7 @@ class Worker:
                 app=self.app.name,
                 queues=self.queues,
                 concurrency=self.concurrency,
-                running=services.executor.count if services else 0,
+                running=self.running,
                 done=services.settler.done if services else 0,
                 started_at_ms=self._started_at_ms,
             )

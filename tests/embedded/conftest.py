@@ -24,7 +24,8 @@ def used_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
     folders: dict[str, Path] = {}
     yield folders
     for test, folder in folders.items():
-        wait_until(lambda folder=folder: not processes_with(folder))
+        # A watchdog's helper whose server was killed may look for it for another ten seconds.
+        wait_until(lambda folder=folder: not processes_with(folder), 15)
         left = [path for path in folder.rglob("*") if path != folder / f"aioq-{os.geteuid()}"]
         shutil.rmtree(folder)
         assert not left, f"{test} has left {left}"

@@ -22,9 +22,11 @@ _PS = shutil.which("ps") or "/bin/ps"
 TESTS = Path(__file__).parents[1]
 
 REAL_LINGER = guardian.LINGER
+"""How long they linger for users."""
 LINGER = 0.05
 """How long shared servers linger in the tests, so that these are quick."""
 LONGER_THAN_IT_LINGERS = 0.3
+"""After this time without clients, a shared server of the tests is gone."""
 
 WAYS_TO_DIE = [
     pytest.param("return", None, id="returns"),
@@ -104,7 +106,9 @@ def parent_of(pid: int) -> int:
 
 def processes_with(text: str | Path) -> list[str]:
     """Return the command lines that contain the text."""
-    return [line for line in _ps("-eww", "-o", "pid=,args=").splitlines() if str(text) in line]
+    return [
+        line for line in _ps("-eww", "-o", "pid=", "-o", "args=").splitlines() if str(text) in line
+    ]
 
 
 def say(url: str, words: str) -> str:

@@ -144,7 +144,12 @@ async def test_info_tells_the_life_of_a_job() -> None:
         await job.result(timeout=10)
         info = await job.info()
 
-        assert (info.id, info.task, info.queue, info.priority) == (job.id, divide.name, "default", 3)
+        assert (info.id, info.task, info.queue, info.priority) == (
+            job.id,
+            divide.name,
+            "default",
+            3,
+        )
         assert (info.state, info.retries, info.crashes, info.deliveries) == ("SUCCESS", 0, 0, 1)
         assert info.started_at is not None
         assert info.finished_at is not None

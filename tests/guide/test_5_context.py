@@ -18,7 +18,7 @@ async def lifespan(app: Aioq) -> AsyncGenerator[dict[str, str]]:
 
 
 app = Aioq(lifespan=lifespan)
-go_on = asyncio.Event()
+go_on: asyncio.Event
 
 
 @app.task(bind=True)
@@ -83,7 +83,8 @@ async def test_a_plain_call_has_a_context_of_no_job() -> None:
 
 
 async def test_progress_is_seen_while_the_job_runs() -> None:
-    go_on.clear()
+    global go_on
+    go_on = asyncio.Event()
     async with running(app):
         job = await reporting.enqueue()
 

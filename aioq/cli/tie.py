@@ -1,0 +1,106 @@
+"""What ties a supervised worker to its supervisor: a socket pair.
+
+The child says over it which embedded server it uses and how long it may take to drain; the
+supervisor says nothing.  When the supervisor is gone, however it died, the child hears the end of
+the stream and drains: nothing is left behind.
+"""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Self
+
+from aioq.app import Aioq
+
+VARIABLE = "_AIOQ_TIE"
+"""Names the child's end, and how many children came before it: `FD:COUNT`."""
+
+
+class Facts(NamedTuple):
+    """What a child says of itself."""
+
+    embedded_url: str
+    """The embedded server it uses; empty: another server."""
+    grace: float
+    """Seconds that its jobs may take to end."""
+
+
+class Tie:
+    """The child's end; without a supervisor it does nothing."""
+
+    def __init__(self, stream: socket.socket | None, count: int) -> None:
+        self._stream = stream
+        self.is_restart = count > 0
+        """Whether a child came before this one, which has introduced itself."""
+
+    @classmethod
+    def join(cls) -> Self:
+        """Take the end that the supervisor has left for this process."""
+        text = os.environ.pop(VARIABLE, None)
+        if text is None:
+            return cls(None, 0)
+        descriptor, _, count = text.partition(":")
+        stream = socket.socket(fileno=int(descriptor))
+        stream.set_inheritable(False)  # noqa: FBT003 - the standard library's signature
+        return cls(stream, int(count))
+
+    def tell(self, app: Aioq) -> None:
+        """Tell the supervisor which server it has to hold."""
+        if self._stream is None:
+            return
+        url = app.settings.url
+        if url is None:
+            url = "embedded://" if "DEVELOPMENT SERVER" in app.server.reason else ""
+        facts = Facts(url if url.startswith("embedded:") else "", app.settings.grace)
+        try:
+            self._stream.sendall(json.dumps(facts._asdict()).encode())
+        except OSError:  # it has gone; `on_loss` will say so
+            return
+
+    def on_loss(self, callback: Callable[[], None]) -> None:
+        """Call back, in a thread, when the supervisor has gone."""
+        stream = self._stream
+        if stream is None:
+            return
+
+        def listen() -> None:
+            try:
+                stream.recv(1)
+            except OSError:
+                pass
+            callback()
+
+        threading.Thread(target=listen, name="aioq-tie", daemon=True).start()
+
+
+class Supervisor:
+    """The supervisor's end of a tie."""
+
+    def __init__(self, count: int) -> None:
+        self._ours, self._childs = socket.socketpair()
+        self._ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        self._count = count
+
+    @property
+    def descriptor(self) -> int:
+        """The child's end, for the child to inherit."""
+        return self._childs.fileno()
+
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of the child."""
+        return {**environ, VARIABLE: f"{self.descriptor}:{self._count}"}
+
+    def started(self) -> None:
+        """Let go of the child's end, which is the child's alone from now on."""
+        self._childs.close()
+
+    async def hear(self, loop: Any) -> Facts | None:  # noqa: ANN401
+        """Wait for what the child says; None: it ended first."""
+        data = await loop.sock_recv(self._ours, 4096)
+        return Facts(**json.loads(data)) if data else None
+
+    def cut(self) -> None:
+        """Let the child drain."""
+        self._ours.close()
