@@ -1,21 +1,28 @@
 """What ties a supervised worker to its supervisor: a socket pair.
 
 The child says over it which embedded server it uses and how long it may take to drain; the
-supervisor says nothing.  When the supervisor is gone, however it died, the child hears the end of
-the stream and drains: nothing is left behind.
+supervisor says that it shall drain, or stop.  These are no signals, because Ctrl-C reaches both
+processes and must count once.  When the supervisor is gone, however it died, the child hears the
+end of the stream and drains: nothing is left behind.
 """
 
+import asyncio
 import json
 import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Self
+from contextlib import suppress
+from typing import NamedTuple, Self
 
 from aioq.app import Aioq
 
 VARIABLE = "_AIOQ_TIE"
 """Names the child's end, and how many children came before it: `FD:COUNT`."""
+
+
+_DRAIN = b"d"
+_STOP = b"s"
 
 
 class Facts(NamedTuple):
@@ -56,23 +63,21 @@ class Tie:
         facts = Facts(url if url.startswith("embedded:") else "", app.settings.grace)
         try:
             self._stream.sendall(json.dumps(facts._asdict()).encode())
-        except OSError:  # it has gone; `on_loss` will say so
+        except OSError:  # it has gone, as `listen` will hear
             return
 
-    def on_loss(self, callback: Callable[[], None]) -> None:
-        """Call back, in a thread, when the supervisor has gone."""
+    def listen(self, drain: Callable[[str], None], stop: Callable[[str], None]) -> None:
+        """Call one of these, in a thread, when the supervisor says so or is gone."""
         stream = self._stream
         if stream is None:
             return
 
-        def listen() -> None:
-            try:
-                stream.recv(1)
-            except OSError:
-                pass
-            callback()
+        def hear() -> None:
+            while word := _received(stream):
+                (stop if word == _STOP else drain)("The supervisor leaves")
+            drain("The supervisor has gone")
 
-        threading.Thread(target=listen, name="aioq-tie", daemon=True).start()
+        threading.Thread(target=hear, name="aioq-tie", daemon=True).start()
 
 
 class Supervisor:
@@ -96,11 +101,30 @@ class Supervisor:
         """Let go of the child's end, which is the child's alone from now on."""
         self._childs.close()
 
-    async def hear(self, loop: Any) -> Facts | None:  # noqa: ANN401
+    async def hear(self) -> Facts | None:
         """Wait for what the child says; None: it ended first."""
-        data = await loop.sock_recv(self._ours, 4096)
+        data = await asyncio.get_running_loop().sock_recv(self._ours, 4096)
         return Facts(**json.loads(data)) if data else None
 
-    def cut(self) -> None:
-        """Let the child drain."""
+    def drain(self) -> None:
+        """Let the child end its jobs and leave."""
+        self._say(_DRAIN)
+
+    def stop(self) -> None:
+        """Let the child give its jobs back and leave."""
+        self._say(_STOP)
+
+    def close(self) -> None:
+        """Let go; a child that still lives drains."""
         self._ours.close()
+
+    def _say(self, word: bytes) -> None:
+        with suppress(OSError):  # it has ended
+            self._ours.send(word)
+
+
+def _received(stream: socket.socket) -> bytes:
+    try:
+        return stream.recv(1)
+    except OSError:
+        return b""

@@ -141,7 +141,7 @@ def serve(made: Worker, loop: Loop, tie: Tie) -> None:
 
 async def _run(made: Worker, tie: Tie) -> None:
     with Signals(made) as signals:
-        tie.on_loss(lambda: signals.drain("The supervisor has gone"))
+        tie.listen(signals.drain, signals.stop)
         ready = asyncio.ensure_future(_say_when_ready(made))
         try:
             await made.run()

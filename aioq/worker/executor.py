@@ -7,6 +7,7 @@ run produced is turned into an Outcome here; writing it is the settler's work.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -71,7 +72,8 @@ class Executor:
         self._threads = threads
         self._processes = processes
         self._plans: dict[bytes, Plan] = {}
-        self._running: dict[asyncio.Task[None], Context | None] = {}
+        self._running: dict[asyncio.Task[None], Context] = {}
+        self._loop = asyncio.get_running_loop()
         self._has_room = asyncio.Event()
         self._has_room.set()
         self.state: Any = None
@@ -114,8 +116,9 @@ class Executor:
         if plan is None:
             self._settle(delivery, self._unknown(delivery))
             return
-        task = asyncio.create_task(self._run(plan, delivery, queue))
-        self._running[task] = None
+        context = self._context(plan, delivery, queue)
+        task = self._loop.create_task(self._run(plan, delivery, context))
+        self._running[task] = context
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -127,11 +130,10 @@ class Executor:
                 {"message": "A job could not be settled.", "exception": task.exception()}
             )
 
-    async def _run(self, plan: Plan, delivery: Delivery, queue: str) -> None:
-        context: Context | None = None
+    async def _run(self, plan: Plan, delivery: Delivery, context: Context) -> None:
         try:
             payload = codec.decode_payload(delivery.payload)
-            context = self._context(plan, delivery, queue, payload.headers)
+            context.headers = payload.headers
             running.set(context)
             outcome = await self._call(plan, delivery, payload, context)
         except codec.NewerPayload as error:
@@ -139,7 +141,7 @@ class Executor:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a task may raise anything
             outcome = self._decide(plan, delivery, error)
         except asyncio.CancelledError as error:
-            if context is not None and context.cancel_reason is not None:
+            if context.cancel_reason is not None:
                 outcome = GivenBack()
             else:  # the task's own, such as a cancelled child that it awaited
                 outcome = self._decide(plan, delivery, error)
@@ -161,25 +163,22 @@ class Executor:
             value = await self._threads.run(plan.function, args, kwargs, note)
         return Completed(plan.encode(value), plan.keep_ms)
 
-    def _context(
-        self, plan: Plan, delivery: Delivery, queue: str, headers: dict[str, Any]
-    ) -> Context:
-        _, _, _, _, retries, deliveries, due_ms, _ = delivery
-        eta = from_ms(due_ms) if due_ms else None
-        context = Context(
-            request=Request(delivery.job_id.decode(), retries, deliveries, eta),
+    def _context(self, plan: Plan, delivery: Delivery, queue: str) -> Context:
+        due_ms = delivery.due_ms
+        return Context(
+            request=Request(
+                delivery.job_id.decode(),
+                delivery.retries,
+                delivery.deliveries,
+                from_ms(due_ms) if due_ms else None,
+            ),
             task_name=plan.name,
             queue=queue,
-            headers=headers,
             state=self.state,
             _app=self._app,
-            _report=lambda progress: self._broker.update(delivery, "p", progress),
-            _loop=asyncio.get_running_loop(),
+            _report=partial(self._broker.update, delivery, "p"),
+            _loop=self._loop,
         )
-        task = asyncio.current_task()
-        if task is not None:
-            self._running[task] = context
-        return context
 
     def _noting(self, delivery: Delivery) -> Callable[[str], Any]:
         return lambda mark: self._broker.update(delivery, mark)
@@ -258,8 +257,7 @@ class Executor:
             return
         log.warning("Giving back %d jobs that did not end in time.", len(self._running))
         for task, context in self._running.items():
-            if context is not None:
-                context.cancel_reason = "shutdown"
+            context.cancel_reason = "shutdown"
             task.cancel("shutdown")
         _, stubborn = await asyncio.wait(self._running, timeout=STUBBORN)
         if stubborn:

@@ -26,6 +26,7 @@ class Settler:
     def __init__(self, broker: Broker, outage: Outage) -> None:
         self._broker = broker
         self._outage = outage
+        self._loop = asyncio.get_running_loop()
         self._collected: list[Settlement] = []
         self._sending: set[asyncio.Task[None]] = set()
         self.unsettled = 0
@@ -38,7 +39,7 @@ class Settler:
         self.unsettled += 1
         self._collected.append(_settlement(delivery, outcome))
         if len(self._collected) == 1:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._loop.call_soon(self._flush)
 
     async def finished(self) -> None:
         """Wait until everything has been written."""
@@ -50,7 +51,7 @@ class Settler:
     def _flush(self) -> None:
         collected, self._collected = self._collected, []
         for start in range(0, len(collected), MOST):
-            task = asyncio.create_task(self._send(collected[start : start + MOST]))
+            task = self._loop.create_task(self._send(collected[start : start + MOST]))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 

@@ -12,6 +12,8 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -31,7 +33,8 @@ class Signals:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._level = 0
+        self._count = 0
+        self._is_draining = False
         self._before: dict[signal.Signals, Any] = {}
         self.has_cancelled = False
         """Whether the worker's task was cancelled from here."""
@@ -59,37 +62,42 @@ class Signals:
             signal.signal(number, handler)
 
     def drain(self, reason: str) -> None:
-        """Do what the first signal does, unless one has come; from any thread."""
-        if self._level == 0:
-            self._level = 1
-            self._loop.call_soon_threadsafe(self._drain, reason)
+        """Do what the first signal does, from any thread; it does not count as one."""
+        self._later(self._drain, reason)
+
+    def stop(self, reason: str) -> None:
+        """Do what the second signal does, from any thread; it does not count as one."""
+        self._later(self._stop, reason)
 
     def _received(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self._level += 1
+        self._count += 1
         name = signal.Signals(number).name
-        if self._level == 1:
-            self._loop.call_soon_threadsafe(self._drain, name)
-        elif self._level == 2:
-            self._loop.call_soon_threadsafe(self._give_back, name)
-        else:
-            os.write(_STDERR, f"aioq: the third signal ({name}): leaving at once.\n".encode())
+        if self._count > 2:
+            os.write(_STDERR, f"aioq: a third signal ({name}), leaving at once\n".encode())
             os._exit(128 + number)
+        self._later(self._drain if self._count == 1 else self._stop, name)
+
+    def _later(self, action: Callable[[str], None], reason: str) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the worker has left
+            self._loop.call_soon_threadsafe(action, reason)
 
     def _drain(self, reason: str) -> None:
-        if self._cancelled(reason):
+        if self._is_draining or self._cancelled(reason):
             return
+        self._is_draining = True
         log.info(
-            "%s: taking no more jobs; those that run have %g s to end. A second signal gives "
-            "them back at once.",
+            "%s: taking no more jobs, waiting for the %d that run, at most %g s. A second signal "
+            "gives them back at once.",
             reason,
+            self._worker.running,
             self._worker.settings.grace,
         )
         self._worker.drain()
 
-    def _give_back(self, reason: str) -> None:
+    def _stop(self, reason: str) -> None:
         if self._cancelled(reason):
             return
-        log.warning("%s again: giving the running jobs back. A third one leaves at once.", reason)
+        log.warning("%s: giving %d running jobs back.", reason, self._worker.running)
         self._worker.stop()
 
     def _cancelled(self, reason: str) -> bool:

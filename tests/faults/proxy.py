@@ -4,9 +4,10 @@ It knows nothing of what it carries: faults lie under the client, never in a mir
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 
@@ -16,17 +17,21 @@ class Proxy:
     def __init__(self, target: str) -> None:
         self._target = urlsplit(target)
         self._carrying: set[asyncio.Task[None]] = set()
-        self._flows = asyncio.Event()
-        self._flows.set()
+        self._flow = _open_flow()
         self._replies_left: int | None = None
         self.delay = 0.0
         """Seconds that every chunk of bytes waits, in both directions."""
         self.is_up = True
-        """False: connections are accepted and closed at once."""
+        """False: new connections are accepted and closed at once."""
         self.accepted = 0
         """How many connections have come so far."""
         self.url = ""
         """The URL to give to aioq."""
+
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return len(self._carrying)
 
     def drop(self) -> None:
         """Cut every connection; new ones are welcome."""
@@ -34,12 +39,9 @@ class Proxy:
             each.cancel()
 
     def stall(self) -> None:
-        """Pass nothing on any more, and keep connections open: half-open, for all they can see."""
-        self._flows.clear()
-
-    def resume(self) -> None:
-        """Pass on what waits, and all that comes."""
-        self._flows.set()
+        """Let the connections there are go deaf and mute, but stay open; new ones work."""
+        self._flow.clear()
+        self._flow = _open_flow()
 
     def cut_after(self, count: int) -> None:
         """Pass on `count` more bytes of replies, then cut the connection they travel on."""
@@ -61,22 +63,14 @@ class Proxy:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers = [writer]
         try:
-            if not self.is_up:
-                return
-            back, there = await self._connect()
-            writers.append(there)
-            pumps = [
-                asyncio.create_task(self._pump(reader, there, replies=False)),
-                asyncio.create_task(self._pump(back, writer, replies=True)),
-            ]
-            try:
-                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for pump in pumps:
-                    pump.cancel()
-                await asyncio.wait(pumps)
-        except OSError:  # the server is not there
-            pass
+            if self.is_up:
+                back, there = await self._connect()
+                writers.append(there)
+                flow = self._flow
+                await _first_of(
+                    self._pump(reader, there, flow, replies=False),
+                    self._pump(back, writer, flow, replies=True),
+                )
         finally:
             for each in writers:
                 each.transport.abort()
@@ -87,22 +81,40 @@ class Proxy:
         return await asyncio.open_connection(self._target.hostname, self._target.port)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        flow: asyncio.Event,
+        *,
+        replies: bool,
     ) -> None:
-        try:
-            while data := await reader.read(65536):
-                await asyncio.sleep(self.delay)
-                await self._flows.wait()
-                left = self._replies_left if replies else None
-                writer.write(data[:left])
-                await writer.drain()
-                if left is not None and left <= len(data):
-                    self._replies_left = None
+        while data := await reader.read(65536):
+            await asyncio.sleep(self.delay)
+            await flow.wait()
+            left = self._replies_left if replies else None
+            writer.write(data[:left])
+            await writer.drain()
+            if left is not None:
+                self._replies_left = None if left <= len(data) else left - len(data)
+                if self._replies_left is None:
                     return
-                if left is not None:
-                    self._replies_left = left - len(data)
-        except OSError:  # one side has gone; the other is told by closing it
-            return
+
+
+def _open_flow() -> asyncio.Event:
+    flow = asyncio.Event()
+    flow.set()
+    return flow
+
+
+async def _first_of(*pumps: Coroutine[Any, Any, None]) -> None:
+    """Run until one has ended, for whatever reason, and end the others."""
+    tasks = [asyncio.ensure_future(each) for each in pumps]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager

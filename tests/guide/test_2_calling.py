@@ -97,7 +97,7 @@ async def test_an_eta_is_an_aware_moment() -> None:
 async def test_a_naive_eta_needs_a_timezone() -> None:
     naive = datetime(2030, 1, 1)  # noqa: DTZ001 - what the test is about
     with pytest.raises(ConfigurationError, match="timezone"):
-        add.options(eta=naive).enqueue(1)
+        _ = add.options(eta=naive).enqueue(1)
 
     paris = Aioq(settings=Settings(timezone="Europe/Paris"))
     there = paris.task(add.function)

@@ -46,19 +46,19 @@ def test_a_wrong_call_is_a_type_error_before_anything_is_awaited(
     args: tuple[int, ...], kwargs: dict[str, int], complaint: str
 ) -> None:
     with pytest.raises(TypeError, match=complaint):
-        add.enqueue(*args, **kwargs)
+        _ = add.enqueue(*args, **kwargs)
 
 
 def test_what_cannot_be_serialised_is_named() -> None:
     with pytest.raises(InvalidArguments, match=r"argument 'y' of .*add, of type lock") as caught:
-        add.enqueue(1, y=__import__("threading").Lock())
+        _ = add.enqueue(1, y=__import__("threading").Lock())
 
     assert isinstance(caught.value, TypeError)
 
 
 def test_a_payload_that_is_too_large_says_how_large() -> None:
     with pytest.raises(PayloadTooLarge, match=r"take 5,0\d\d bytes, more than max_payload=1,000"):
-        remember.enqueue(b"x" * 5000)
+        _ = remember.enqueue(b"x" * 5000)
 
 
 async def test_arguments_that_do_not_fit_fail_the_job_without_a_retry() -> None:
@@ -118,7 +118,7 @@ async def test_a_shared_task_without_an_app_says_so() -> None:
     async def homeless() -> None: ...
 
     with pytest.raises(ConfigurationError, match="belongs to no app yet"):
-        homeless.enqueue()
+        _ = homeless.enqueue()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,9 @@ def test_celerys_conf_is_one_error_that_names_the_setting(name: str, instead: st
 
 
 def test_an_enqueue_that_nobody_awaits_warns_with_its_line() -> None:
-    line = inspect.currentframe().f_lineno + 3  # type: ignore[union-attr]  # pyright: ignore
+    frame = inspect.currentframe()
+    assert frame is not None
+    line = frame.f_lineno + 3
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         add.enqueue(1, 2)  # pyright: ignore[reportUnusedCoroutine]

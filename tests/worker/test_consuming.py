@@ -98,7 +98,7 @@ def test_a_concurrency_out_of_range_is_refused() -> None:
 async def test_a_full_worker_passes_the_doorbell_on() -> None:
     """A token that wakes a worker without room must wake another one."""
     async with running(app, concurrency=1) as full:
-        await eventually(lambda: full.started.is_set())
+        await eventually(full.started.is_set)
         await held.enqueue()
         await eventually(lambda: full.running == 1)
         async with running(app, url=full.url, concurrency=10):

@@ -38,7 +38,7 @@ async def cancelling_itself() -> None:
 
 @app.task
 def blocking() -> None:
-    time.sleep(0.3)  # noqa: TID251 - what a def task does
+    time.sleep(0.3)
 
 
 async def test_a_draining_worker_lets_its_jobs_end() -> None:
