@@ -37,6 +37,8 @@ def server(ctx: click.Context, directory: Path | None, port: int | None) -> None
         with from_server(), held:
             _introduce(held, is_project=directory is None)
             held.wait()
+    except ConfigurationError as error:  # no binary, a port that is taken, a folder it cannot use
+        raise Failure(str(error)) from error
     except KeyboardInterrupt:
         click.echo("aioq: the server stops when nobody else uses it", err=True)
 
