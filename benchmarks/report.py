@@ -67,10 +67,13 @@ def show(samples: Samples | None) -> str:
 def markdown(title: str, about: dict[str, str], body: str, session: Session) -> str:
     """Return the whole report."""
     parts = [f"# {title}", "\n".join(f"- {name}: {value}" for name, value in about.items()), body]
-    parts.append(
-        f"Medians of {session.rounds} alternating rounds, with (min-max); a single figure is one "
-        "round."
-    )
+    if session.rounds > 1:
+        parts.append(
+            f"Medians of {session.rounds} alternating rounds, with (min-max); a single figure is "
+            "one round."
+        )
+    else:
+        parts.append("One round.")
     if session.quick:
         parts.append(
             "A smoke test: the sizes are a fraction of those named, the figures no figures."

@@ -3,6 +3,7 @@
 Every peer runs in a virtual environment of its own (.venvs/<peer>, made when missing), over TCP,
 with one worker at the concurrency that was best for it in a search over 100 and 1,000.  The bare
 loop and aioq are given ten times the jobs, or they would be done before anything could be read.
+One contender follows the other, which is enough where factors and not percents tell them apart.
 Exit code 1 means that jobs were lost or ran twice.
 """
 
