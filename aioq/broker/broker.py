@@ -7,7 +7,7 @@ met by asking again for as long as the caller allows, and only here.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from aioq.broker import scripts
 from aioq.broker.connection import Connection, dial
@@ -39,9 +39,14 @@ class Broker:
         self._connection: Connection | None = None
         self._dialing: asyncio.Task[Connection] | None = None
         self._guard: AsyncGenerator[None] | None = None
-        self._new_jobs = PerTurn[NewJob, tuple[bool, list[str]]](self._send_jobs)
-        self._updates = PerTurn[Update, bool](self._send_updates)
-        self.waiters = Waiters(topology, keys, self.persist)
+        self._new_jobs = PerTurn(self, self._new_jobs_call, patience=enqueue_timeout)
+        self._updates = PerTurn(self, self._updates_call, patience=enqueue_timeout)
+        self.waiters = Waiters(topology, keys, self)
+
+    @property
+    def connection(self) -> Connection | None:
+        """The shared connection, if it is open."""
+        return self._connection
 
     async def enqueue(self, job: NewJob) -> tuple[bool, list[str]]:
         """Create one job, in one call with all others of this turn.
@@ -60,9 +65,9 @@ class Broker:
         call = scripts.enqueue(self._prefix, count=len(jobs), jobs=jobs)
         return await self.persist(call, patience=self.enqueue_timeout)
 
-    async def _send_jobs(self, jobs: Sequence[NewJob]) -> list[tuple[bool, list[str]]]:
-        created, unserved = await self.enqueue_batch(jobs)
-        return [(flag, unserved) for flag in created]
+    def _new_jobs_call(self, jobs: Sequence[NewJob]) -> Call[Sequence[tuple[bool, list[str]]]]:
+        call = scripts.enqueue(self._prefix, count=len(jobs), jobs=jobs)
+        return Call(call.script, call.arguments, scripts.parse_each_enqueued)
 
     async def fetch(self, worker: str, *, room: int, keep_ms: int, lanes: Sequence[str]) -> Fetched:
         """Promote what is due and take up to `room` jobs; one attempt."""
@@ -86,9 +91,9 @@ class Broker:
         noted = Update(delivery.job_id, delivery.entry_id, mark, progress)
         return await self._updates.submit(noted)
 
-    async def _send_updates(self, updates: Sequence[Update]) -> list[bool]:
+    def _updates_call(self, updates: Sequence[Update]) -> Call[Sequence[bool]]:
         call = scripts.update(self._prefix, count=len(updates), updates=updates)
-        return await self.persist(call, patience=self.enqueue_timeout)
+        return cast("Call[Sequence[bool]]", call)
 
     async def look(self, job_id: str) -> scripts.Looked:
         """Read all that is known of one job."""

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import redis.asyncio.connection as redis_async
 from redis.asyncio.retry import Retry
@@ -43,6 +43,26 @@ OPENING = {
 }
 
 
+class Receiver(Protocol):
+    """Whoever gets a reply: a future, or what does as one would."""
+
+    def done(self) -> bool:
+        """Whether it wants none any more."""
+        ...
+
+    def set_result(self, result: Reply, /) -> None:
+        """Take the reply."""
+        ...
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Take an error in place of it."""
+        ...
+
+    def exception(self) -> object:
+        """Count the error as looked at."""
+        ...
+
+
 class Connection(asyncio.Protocol):
     """A live connection, made by `dial`."""
 
@@ -63,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
-        self._in_flight: deque[tuple[asyncio.Future[Reply], float]] = deque()
+        self._in_flight: deque[tuple[Receiver, float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
         self.is_lost = False
         self._transport.set_protocol(self)
@@ -72,15 +92,19 @@ class Connection(asyncio.Protocol):
     def call(self, *command: Argument) -> asyncio.Future[Reply]:
         """Send one command; the future gets its reply, or Weather, or what the server says."""
         future: asyncio.Future[Reply] = self._loop.create_future()
+        self.send(command, future)
+        return future
+
+    def send(self, command: tuple[Argument, ...], receiver: "Receiver") -> None:
+        """Send one command; `receiver` gets its reply, or Weather, or what the server says."""
         if self.is_lost:
-            future.set_exception(Weather("the connection was lost"))
-            return future
+            receiver.set_exception(Weather("the connection was lost"))
+            return
         now = self._loop.time()
-        self._in_flight.append((future, now))
+        self._in_flight.append((receiver, now))
         if self._watch is None:
             self._watch = self._loop.call_at(now + self._timeout, self._look_at_oldest)
         self._transport.write(pack(command))
-        return future
 
     def drop(self, reason: str = "the connection was closed") -> None:
         """Close at once; whatever is in flight gets Weather."""

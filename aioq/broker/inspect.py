@@ -59,7 +59,7 @@ def info_of(job_id: str, looked: Looked) -> JobInfo:
     def count(field: str) -> int:
         return int(record.get(field, 0))
 
-    enqueued_ms = count("n")
+    enqueued_ms = count("n") or int(record["i"].partition(b"-")[0])
 
     def after(field: str) -> datetime | None:
         return from_ms(enqueued_ms + int(record[field])) if field in record else None

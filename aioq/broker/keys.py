@@ -41,8 +41,8 @@ RECORD_FIELDS = {
     "s": "state letter",
     "q": "lane, queue:priority",
     "t": "task name",
-    "n": "enqueued, ms",
-    "i": "current entry id: the fencing token; none once the job has ended",
+    "n": "enqueued, ms; left out while the entry id says it",
+    "i": "entry id of the current delivery, the fencing token; a result of up to 64 bytes in the end",
     "o": "worker that holds it, or ran it to its end",
     "a": "deliveries that ended, and the job went on",
     "e": "retries",
@@ -54,7 +54,6 @@ RECORD_FIELDS = {
     "g": "since when no worker knows its task, ms",
     "m": "mark of a running job: v waits inside the worker, p has progress",
     "p": "progress",
-    "v": "result of up to 64 bytes",
     "w": "clients that wait for its end",
 }
 

@@ -97,6 +97,12 @@ def _parse_enqueued(reply: Reply) -> Enqueued:
     return Enqueued(_parse_flags(created), [name.decode() for name in unserved])
 
 
+def parse_each_enqueued(reply: Reply) -> Sequence[tuple[bool, list[str]]]:
+    """Read the reply of `enqueue` for each job by itself."""
+    created, unserved = _parse_enqueued(reply)
+    return [(flag, unserved) for flag in created]
+
+
 class Delivery(NamedTuple):
     """One job handed to one consumer; raw, because most fields are needed only sometimes."""
 

@@ -7,13 +7,13 @@ questions are asked again, and every few seconds in any case (G14).
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
+from typing import cast
 
 from aioq.broker import scripts
 from aioq.broker.connection import Connection, dial
 from aioq.broker.keys import Keys
-from aioq.broker.per_turn import MOST, PerTurn
+from aioq.broker.per_turn import MOST, Line, PerTurn
 from aioq.broker.resp import Reply
 from aioq.broker.scripts import Call, End
 from aioq.broker.topology import Topology
@@ -21,32 +21,22 @@ from aioq.broker.weather import Weather
 from aioq.core.errors import BrokerUnavailable
 from aioq.core.retry import reconnect_delay
 
-T = TypeVar("T")
-
 ASK_AGAIN = 5.0
 """Seconds between two looks at the jobs that are waited for, in case a push was lost."""
 FIRST_PATIENCE = 5.0
 """Seconds a new question keeps trying before it fails; one that was registered never does."""
 
 
-class Persist(Protocol):
-    """`Broker.persist`."""
-
-    def __call__(self, call: Call[T], *, patience: float | None) -> Awaitable[T]:
-        """Run a script through weather."""
-        ...
-
-
 class Waiters:
     """All who wait for jobs on one event loop."""
 
-    def __init__(self, topology: Topology, keys: Keys, persist: Persist) -> None:
+    def __init__(self, topology: Topology, keys: Keys, line: Line) -> None:
         self._topology = topology
         self._prefix = keys.prefix
         self._client = secrets.token_hex(4)
         self._channel = keys.channel(self._client)
-        self._persist = persist
-        self._questions = PerTurn[str, End](self._ask)
+        self._line = line
+        self._questions = PerTurn(line, self._call, patience=FIRST_PATIENCE)
         self._waiting: dict[str, list[asyncio.Future[End]]] = {}
         self._subscription: Connection | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -55,7 +45,7 @@ class Waiters:
     async def ask(self, job_id: str) -> End:
         """Return the end of a job as far as it has come, waiting for nothing."""
         call = scripts.wait(self._prefix, client="", job_ids=(job_id,))
-        ends = await self._persist(call, patience=FIRST_PATIENCE)
+        ends = await self._line.persist(call, patience=FIRST_PATIENCE)
         return ends[0]
 
     async def wait(self, job_id: str) -> End:
@@ -95,9 +85,9 @@ class Waiters:
         if not others:
             self._waiting.pop(job_id, None)
 
-    async def _ask(self, job_ids: Sequence[str]) -> list[End]:
+    def _call(self, job_ids: Sequence[str]) -> Call[Sequence[End]]:
         call = scripts.wait(self._prefix, client=self._client, job_ids=job_ids)
-        return await self._persist(call, patience=FIRST_PATIENCE)
+        return cast("Call[Sequence[End]]", call)
 
     async def _subscribe(self) -> None:
         if self._keeper is None or self._keeper.done():
@@ -149,7 +139,8 @@ class Waiters:
         open_questions = list(self._waiting)
         for start in range(0, len(open_questions), MOST):
             job_ids = open_questions[start : start + MOST]
-            for job_id, end in zip(job_ids, await self._ask(job_ids), strict=True):
+            ends = await self._line.persist(self._call(job_ids), patience=FIRST_PATIENCE)
+            for job_id, end in zip(job_ids, ends, strict=True):
                 if end.state != "-":
                     self._tell(job_id, end)
 

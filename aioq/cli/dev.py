@@ -159,12 +159,15 @@ class Session:
                 self._child.kill()
 
     async def _watch(self) -> None:
-        from watchfiles import PythonFilter, awatch  # noqa: PLC0415 - an extra
+        from watchfiles import (  # noqa: PLC0415 - an extra
+            PythonFilter,
+            awatch,  # pyright: ignore[reportUnknownVariableType] - it supports trio as well
+        )
 
         async for changes in awatch(*self._folders, watch_filter=PythonFilter()):
-            paths = sorted(os.path.relpath(path) for _, path in changes)
-            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-            self._what_changed = f"{paths[0]}{more}"
+            files = sorted(Path(path).name for _, path in changes)
+            more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+            self._what_changed = f"{files[0]}{more}"
             self._changed.set()
 
 
@@ -176,10 +179,11 @@ def _require_watchfiles() -> None:
 
 def _text(chosen: dict[str, Any]) -> list[str]:
     """Write flags as they stand on a command line."""
-    return [
-        f"--{name.replace('_', '-')}={','.join(value) if isinstance(value, tuple) else value}"
-        for name, value in chosen.items()
-    ]
+    words: list[str] = []
+    for name, value in chosen.items():
+        text = ",".join(value) if name == "queues" else value
+        words.append(f"--{name.replace('_', '-')}={text}")
+    return words
 
 
 def _end_of(child: asyncio.subprocess.Process) -> str:

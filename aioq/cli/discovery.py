@@ -5,15 +5,17 @@ pyproject.toml; else the usual files are looked through, and what was found is s
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
 from aioq.app import Aioq, environment
 from aioq.cli import references
 from aioq.cli.failures import NotLoaded
+from aioq.cli.flags import check_url
+from aioq.core.errors import ConfigurationError
 from aioq.core.settings import Settings
 from aioq.embedded import find_project
 
@@ -73,6 +75,21 @@ def find_named(argument: str | None, flag: str | None, settings: Settings) -> Fo
     if str(project) not in sys.path:
         sys.path.insert(1, str(project))
     return _load(references.parse(settings.app, project), how)
+
+
+def configured(found: Found, flags: Mapping[str, Any]) -> Aioq:
+    """Let the flags win over the app's own settings; return the app.
+
+    Raises:
+        NotLoaded: its settings cannot work together with them.
+    """
+    try:
+        found.app.override(**flags)
+        if found.app.settings.url is not None:
+            check_url(found.app.settings.url)
+    except ConfigurationError as error:
+        raise NotLoaded(f"{found.reference.text}: {error}") from error
+    return found.app
 
 
 def _load(reference: references.Reference, how: str) -> Found:

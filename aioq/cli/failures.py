@@ -52,10 +52,18 @@ def from_server() -> Generator[None]:
     """Report what goes wrong between us and the server."""
     try:
         yield
-    except (BrokerUnavailable, Weather) as error:
-        raise NoServer(_mended(error)) from error
-    except AioqError as error:  # it answers, and does not do what we need
-        raise NoServer(str(error)) from error
+    except AioqError as error:
+        raise no_server(error) from error
+
+
+def no_server(error: AioqError) -> NoServer:
+    """Return the failure for a server that is away or refuses, and say how to mend it."""
+    message = str(error)
+    is_away = isinstance(error, (BrokerUnavailable, Weather))
+    says_how = isinstance(error, (Refused, BrokerFull)) or "AIOQ_URL" in message
+    if not is_away or says_how or "embedded" in message:
+        return NoServer(message)
+    return NoServer(f"{message}; start a server, for example with `aioq server`, or set AIOQ_URL")
 
 
 def debugging() -> bool:
@@ -71,11 +79,3 @@ def colour() -> bool | None:
 def note(message: str) -> None:
     """Tell the user something that is no data."""
     click.echo(f"aioq: {message}", err=True)
-
-
-def _mended(error: AioqError) -> str:
-    """Say how to mend it, where the message does not."""
-    message = str(error)
-    if isinstance(error, (Refused, BrokerFull)) or "embedded" in message or "AIOQ_URL" in message:
-        return message
-    return f"{message}; start a server, for example with `aioq server`, or set AIOQ_URL"

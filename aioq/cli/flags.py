@@ -7,7 +7,7 @@ of that is written twice.
 import ast
 import functools
 import inspect
-import os
+import itertools
 import re
 import typing
 from collections.abc import Callable, Mapping
@@ -103,7 +103,7 @@ class _SettingOption(click.Option):
         return super().get_help_record(ctx)
 
 
-class _Names(click.ParamType):
+class _Names(click.ParamType[tuple[str, ...]]):
     """Names separated by commas, each of which matches a pattern."""
 
     name = "a,b"
@@ -112,11 +112,9 @@ class _Names(click.ParamType):
         self._pattern = re.compile(pattern)
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
         """Split the text, and check each name."""
-        if not isinstance(value, str):
-            return tuple(value)
         names = [part.strip() for part in value.split(",") if part.strip()]
         if not names:
             self.fail("give at least one name", param, ctx)
@@ -150,9 +148,10 @@ def _meanings() -> dict[str, str]:
     except OSError:  # installed without sources
         return {}
     tree = ast.parse(source)
-    body = next(each.body for each in tree.body if getattr(each, "name", "") == Settings.__name__)
+    classes = (each for each in tree.body if isinstance(each, ast.ClassDef))
+    body = next(each.body for each in classes if each.name == Settings.__name__)
     found: dict[str, str] = {}
-    for field, text in zip(body, body[1:], strict=False):
+    for field, text in itertools.pairwise(body):
         match field, text:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(str() as meaning)):
                 found[name] = meaning

@@ -1,31 +1,36 @@
-"""`aioq enqueue`, `aioq call`, `aioq result`: make jobs by hand, and look at what became of them."""
+"""`aioq enqueue`, `aioq call`, `aioq result`: make jobs by hand, and see what became of them."""
 
 import re
-from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar, cast
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, TypeVar, cast
 
 import click
 
 from aioq.app import Aioq
 from aioq.cli import discovery, flags
-from aioq.cli.failures import Failure, TimedOut, from_server, note
+from aioq.cli.failures import Failure, TimedOut, from_server, no_server, note
 from aioq.cli.references import meant
 from aioq.cli.values import Duration, Json, Moment, dump, plain, read_arguments, show
 from aioq.core.errors import (
     AioqError,
-    BrokerUnavailable,
+    ConfigurationError,
     JobNotFound,
+    PayloadTooLarge,
     ResultExpired,
     Revoked,
     TaskFailed,
 )
+from aioq.core.options import CallOptions
+from aioq.core.options import call as call_of
 from aioq.core.record import JobInfo, JobState
 from aioq.job import Job
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Answer = TypeVar("Answer")
 
 _NUMBER = re.compile(r"-[\d.]")
-_AFTER_DASHES = "aioq words after --"
 
 
 class WithWords(click.Command):
@@ -96,10 +101,18 @@ def enqueue(*, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - see _call
 def call(*, timeout: float | None, with_traceback: bool, **given: Any) -> None:  # noqa: ANN401
     """Make a job of TASK, wait for its end, and print its result as JSON.
 
-    The arguments are those of `aioq enqueue`.
+    The arguments are those of `aioq enqueue`. Exit code 1: the job failed or was revoked; 5: it
+    had not ended in time.
     """
     job, _ = _make(**given)
-    click.echo(show(_wait(job, timeout, with_traceback=with_traceback)))
+    try:
+        value, error = _end_of(job, timeout)
+    except KeyboardInterrupt:
+        note(f"job {job.id} goes on; see it with: aioq result {job.id}")
+        raise
+    if error is not None:
+        raise _failure(job, error, with_traceback=with_traceback)
+    click.echo(show(value))
 
 
 @click.command()
@@ -107,7 +120,7 @@ def call(*, timeout: float | None, with_traceback: bool, **given: Any) -> None: 
 @_connection_options
 @click.option("--wait", is_flag=True, help="Wait for the end of the job.")
 @click.option("--timeout", type=Duration(), help="Wait, and no longer than this.")
-@click.option("--json", "as_json", is_flag=True, help="Print all that is known as an object.")
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known, as an object.")
 @click.option("--traceback", "with_traceback", is_flag=True, help="Print the task's traceback.")
 def result(
     job_id: str,
@@ -122,31 +135,131 @@ def result(
 
     Exit code 1: the job failed, was revoked, or is unknown; 5: it had not ended in time.
     """
-    job = _app(**connection).job(job_id)
+    job = _app(**connection)[0].job(job_id)
     if wait or timeout is not None:
-        _ask(lambda: job.result_sync(timeout), ignore=(TaskFailed, Revoked, ResultExpired))
-    info = _ask(job.info_sync)
-    value = _ask(job.result_sync, ignore=(ResultExpired,)) if _succeeded(info) else None
+        _end_of(job, timeout)
+    info = _ask(job, job.info_sync)
+    value, error = _end_of(job, None) if info.state.is_final else (None, None)
     if as_json:
-        click.echo(dump(_facts(info, value)))
+        click.echo(dump(_facts(info, value, error)))
     else:
         click.echo(info.state)
-        if _succeeded(info):
+        if info.state is JobState.SUCCESS and error is None:
             click.echo(show(value))
-    if info.state in {JobState.FAILURE, JobState.REVOKED}:
-        _wait(job, 0, with_traceback=with_traceback)
+    if error is not None:
+        raise _failure(job, error, with_traceback=with_traceback)
 
 
-def _app(*, app_flag: str | None, name: str | None, url: str | None) -> Aioq:
-    """Return the app that is named somewhere, else one that knows the server only."""
+def _make(
+    *,
+    task: str,
+    words: tuple[str, ...],
+    json_args: list[Any] | None,
+    json_kwargs: dict[str, Any] | None,
+    app_flag: str | None,
+    name: str | None,
+    url: str | None,
+    **options: Any,  # noqa: ANN401 - those of CallOptions
+) -> tuple[Job[Any], str]:
+    """Make the job; return it with the name of its task."""
+    given = cast("CallOptions", flags.given(options))
+    with _as_usage():
+        settled = call_of(given, where=task)
+    args, kwargs = read_arguments(words)
+    twice = sorted(kwargs.keys() & (json_kwargs or {}).keys())
+    if twice:
+        raise _usage(f"{twice[0]}= is given twice: by itself and in --kwargs")
+    args, kwargs = [*(json_args or []), *args], {**(json_kwargs or {}), **kwargs}
+    app, is_loaded = _app(app_flag=app_flag, name=name, url=url)
+    if settled.eta is not None and settled.eta.tzinfo is None and app.settings.zone is None:
+        example = f"--eta {settled.eta.isoformat()}Z"
+        raise _usage(f"--eta says no timezone: write {example}, or set AIOQ_TIMEZONE")
+    if is_loaded:
+        known = app.tasks.get(task)
+        if known is None:
+            its = ", ".join(sorted(app.tasks)[:15])
+            near = meant(task, app.tasks) or f"; its first tasks are {its}"
+            raise _usage(f"the app has no task {task!r}{near}")
+        with _as_usage():
+            known.prepare(tuple(args), kwargs, settled)
+    with from_server():
+        _ = app.server
+    with from_server(), _as_usage():
+        job = app.send_task_sync(task, args, kwargs, **given)
+    if not job.created:
+        note(f"job {job.id} was known already; nothing was made")
+    return job, task
+
+
+def _app(*, app_flag: str | None, name: str | None, url: str | None) -> tuple[Aioq, bool]:
+    """Return the app that is named somewhere, else one that knows the server only.
+
+    Returns:
+        The app, and whether it is the user's.
+    """
     chosen = flags.given({"url": url})
     settings = flags.settle(chosen)
     if app_flag and name:
-        message = "-A and --name are both given: the app has a name"
-        raise click.UsageError(message)
+        raise _usage("-A and --name are both given: the app has its own name")
     found = None if name else discovery.find_named(None, app_flag, settings)
-    app = Aioq(name=name or "aioq") if found is None else found.app
     if found is not None:
-        ...
+        return discovery.configured(found, chosen), True
+    with _as_usage():
+        app = Aioq(name=name or "aioq")
     app.override(**chosen)
-    return app
+    return app, False
+
+
+def _end_of(job: Job[Any], timeout: float | None) -> tuple[Any, AioqError | None]:
+    """Wait for the end of a job; return its value, or why there is none."""
+    try:
+        return _ask(job, lambda: job.result_sync(timeout)), None
+    except (TaskFailed, Revoked, ResultExpired) as error:
+        return None, error
+
+
+def _ask(job: Job[Any], question: Callable[[], Answer]) -> Answer:
+    try:
+        return question()
+    except (TaskFailed, Revoked, ResultExpired):
+        raise
+    except JobNotFound as error:
+        raise Failure(str(error)) from error
+    except TimeoutError as error:
+        message = f"{error}; it goes on, see it with: aioq result {job.id}"
+        raise TimedOut(message) from error
+    except AioqError as error:
+        raise no_server(error) from error
+
+
+def _failure(job: Job[Any], error: AioqError, *, with_traceback: bool) -> Failure:
+    if not isinstance(error, TaskFailed):
+        return Failure(str(error))
+    message = f"job {job.id} failed: {error}"
+    if with_traceback and error.traceback:
+        return Failure(f"{message}\n{error.traceback.rstrip()}")
+    return Failure(message)
+
+
+def _facts(info: JobInfo, value: object, error: AioqError | None) -> dict[str, Any]:
+    """Return what is known of a job, as values for JSON."""
+    facts: dict[str, Any] = {"schema": 1, **asdict(info)}
+    facts["args"], facts["kwargs"] = plain(info.args), plain(info.kwargs)
+    if info.progress is not None:
+        facts["progress"]["meta"] = plain(info.progress.meta)
+    if info.state is JobState.SUCCESS and error is None:
+        facts["result"] = plain(value)
+    return facts
+
+
+@contextmanager
+def _as_usage() -> Generator[None]:
+    """Report a call that is wrong, so that nothing was sent."""
+    try:
+        yield
+    except (TypeError, PayloadTooLarge, ConfigurationError) as error:
+        raise _usage(str(error)) from error
+
+
+def _usage(message: str) -> click.UsageError:
+    return click.UsageError(message, click.get_current_context(silent=True))

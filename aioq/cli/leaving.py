@@ -18,7 +18,8 @@ _POOL = concurrent.futures.thread.__file__
 
 def busy_threads() -> list[str]:
     """Return the names of the threads that Python would wait for, and that do something."""
-    frames = sys._current_frames()  # noqa: SLF001 - documented, whatever its name says
+    # Documented, whatever its name says.
+    frames = sys._current_frames()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return [
         thread.name
         for thread in threading.enumerate()

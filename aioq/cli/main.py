@@ -71,7 +71,9 @@ class Commands(click.Group):
         widest = max(map(len, _ENTRIES))
         for title, entries in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(name.ljust(widest), each.help) for name, each in entries.items()])
+                formatter.write_dl(
+                    [(name.ljust(widest), each.help) for name, each in entries.items()]
+                )
 
 
 @click.command(
@@ -80,8 +82,8 @@ class Commands(click.Group):
     epilog="AIOQ_URL names the server, AIOQ_APP the app; each setting has such a variable.",
 )
 @click.option("-A", "--app", metavar="MODULE:APP", help="The app; also after the command.")
-@click.version_option(aioq.__version__, "-V", "--version")
-def cli(app: str | None) -> None:  # noqa: ARG001 - the commands look it up
+@click.version_option(aioq.__version__, "-V", "--version", message="%(prog)s %(version)s")
+def cli(app: str | None) -> None:
     """aioq: the task queue for asyncio, on Redis Streams."""
 
 

@@ -102,7 +102,7 @@ def load_tasks(app: Aioq, reference: Reference) -> None:
             message = f"{reference.text} includes {error.name!r}, and there is no such module"
             raise NotLoaded(message) from error
         raise raised(reference, error) from error
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
+    except (Exception, SystemExit) as error:
         raise raised(reference, error) from error
 
 
@@ -129,11 +129,10 @@ def apps_of(module: ModuleType) -> dict[str, Aioq]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that may have been meant: the same last part, or a similar one."""
-    names = sorted(known)
-    last = name.rpartition(".")[2]
-    same = [each for each in names if each.rpartition(".")[2] == last]
-    return next(iter(same or difflib.get_close_matches(name, names, n=1)), None)
+    """Return the known name that may have been meant: the one whose last part is most similar."""
+    ends = {each.rpartition(".")[2]: each for each in known}
+    near = difflib.get_close_matches(name.rpartition(".")[2], ends, n=1)
+    return ends[near[0]] if near else None
 
 
 def meant(name: str, known: Iterable[str]) -> str:
@@ -151,7 +150,7 @@ def _import(reference: Reference) -> ModuleType:
         if name == missing or name.startswith(f"{missing}."):
             raise NotLoaded(_not_found(reference, missing)) from error
         raise raised(reference, error) from error
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
+    except (Exception, SystemExit) as error:
         raise raised(reference, error) from error
 
 
@@ -206,7 +205,7 @@ def _made(factory: Any, reference: Reference, module: ModuleType) -> Aioq:  # no
         raise NotLoaded(message)
     try:
         value = factory()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - it may raise anything
+    except (Exception, SystemExit) as error:
         raise raised(reference, error) from error
     return _checked(value, f"what {reference.text} returns", module)
 
@@ -225,7 +224,9 @@ def _only(module: ModuleType, reference: Reference) -> tuple[str, Aioq]:
     if len(apps) == 1 or first in USUAL_NAMES:
         return first, apps[first]
     if not apps:
-        message = f"{reference.text} has no Aioq app: write app = Aioq() in it, or name another module"
+        message = (
+            f"{reference.text} has no Aioq app: write app = Aioq() in it, or name another module"
+        )
         raise NoAppError(message)
     names = ", ".join(f"{reference.module}:{name}" for name in apps)
     message = f"{reference.text} has {len(apps)} apps, name one of them: {names}"

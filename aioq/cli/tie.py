@@ -50,7 +50,7 @@ class Tie:
             return cls(None, 0)
         descriptor, _, count = text.partition(":")
         stream = socket.socket(fileno=int(descriptor))
-        stream.set_inheritable(False)  # noqa: FBT003 - the standard library's signature
+        stream.set_inheritable(False)
         return cls(stream, int(count))
 
     def tell(self, app: Aioq) -> None:

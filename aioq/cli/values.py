@@ -13,41 +13,37 @@ _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h|d|)")
 _SECONDS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """`10s`, `5m`, `2h`, `7d`, or plain seconds."""
 
     name = "duration"
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return seconds."""
-        if isinstance(value, (int, float)):
-            return float(value)
-        match = _DURATION.fullmatch(str(value).strip())
+        match = _DURATION.fullmatch(value.strip())
         if match is None:
             self.fail(f"{value!r} is no duration: write 10s, 5m, 2h, 7d or seconds", param, ctx)
         return float(match[1]) * _SECONDS[match[2]]
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType[datetime]):
     """A moment in ISO 8601."""
 
     name = "iso time"
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
         """Return the moment; without an offset it is naive."""
-        if isinstance(value, datetime):
-            return value
         try:
-            return datetime.fromisoformat(str(value))
+            return datetime.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is no time in ISO 8601: 2030-01-31T12:00:00Z", param, ctx)
 
 
-class Json(click.ParamType):
+class Json(click.ParamType[Any]):
     """A JSON document of one kind."""
 
     name = "json"
@@ -55,10 +51,8 @@ class Json(click.ParamType):
     def __init__(self, kind: type[list[Any]] | type[dict[str, Any]]) -> None:
         self._kind = kind
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - a list, or a dict
         """Return the document."""
-        if not isinstance(value, str):
-            return value
         what = "array" if self._kind is list else "object"
         try:
             document = json.loads(value)

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import click
 
-from aioq.cli import discovery, flags, leaving, references
+from aioq.cli import discovery, flags, leaving
 from aioq.cli.blame import explain
-from aioq.cli.failures import Failure, NotLoaded, debugging, from_server, note
+from aioq.cli.failures import Failure, NotLoaded, debugging, from_server, no_server, note
 from aioq.cli.tie import Tie
 from aioq.core.errors import AioqError, BrokerUnavailable, ConfigurationError
 from aioq.core.settings import Settings
@@ -42,7 +42,7 @@ def _one_process(
 
 
 @click.command(
-    epilog="Every other setting has its environment variable: AIOQ_LEASE, AIOQ_GRACE, AIOQ_THREADS …"
+    epilog="Every other setting has its environment variable: AIOQ_LEASE, AIOQ_GRACE, and so on."
 )
 @click.argument("app", required=False, metavar="[MODULE:APP]")
 @flags.app_option
@@ -75,7 +75,7 @@ def worker(
     chosen = flags.given(given)
     settings = flags.settle(chosen)
     found = discovery.find(app, app_flag, settings, say=_quiet if tie.is_restart else note)
-    made = _make(found, chosen, burst=burst)
+    made = Worker(discovery.configured(found, chosen), burst=burst)
     settings = made.settings
     logs.configure(
         settings.log_level, settings.log_format, force=not chosen.keys().isdisjoint(_LOGGING)
@@ -94,16 +94,6 @@ _LOGGING = {"log_level", "log_format"}
 
 def _quiet(message: str) -> None:
     """Say nothing: it has been said before the restart."""
-
-
-def _make(found: discovery.Found, chosen: dict[str, Any], *, burst: bool) -> Worker:
-    try:
-        found.app.override(**chosen)
-        if found.app.settings.url is not None:
-            flags.check_url(found.app.settings.url)
-        return Worker(found.app, burst=burst)
-    except ConfigurationError as error:
-        raise NotLoaded(f"{found.reference.text}: {error}") from error
 
 
 def _introduce(made: Worker, found: discovery.Found, settings: Settings, loop: Loop) -> None:
@@ -148,10 +138,8 @@ async def _run(made: Worker, tie: Tie) -> None:
         except asyncio.CancelledError:
             if not signals.has_cancelled:
                 raise
-        except BaseExceptionGroup as errors:
-            raise _failure(_only(errors), made) from errors
         except Exception as error:
-            raise _failure(error, made) from error
+            raise _failure(_only(error), made) from error
         finally:
             ready.cancel()
             await made.app.aclose()
@@ -162,13 +150,12 @@ async def _say_when_ready(made: Worker) -> None:
     log.info("Ready: worker %s takes jobs.", made.identity.name)
 
 
-def _failure(error: BaseException, made: Worker) -> click.ClickException:
+def _failure(error: Exception, made: Worker) -> click.ClickException:
     """Return how to end for an error that ended the worker."""
     if isinstance(error, BrokerUnavailable) or (
         isinstance(error, AioqError) and not isinstance(error, ConfigurationError)
     ):
-        with from_server():
-            raise error
+        return no_server(error)
     if not made.started.is_set():  # the lifespan, or a task that cannot be run as declared
         if isinstance(error, ConfigurationError):
             return NotLoaded(str(error))
@@ -178,7 +165,8 @@ def _failure(error: BaseException, made: Worker) -> click.ClickException:
     return Failure(f"the worker ended because of {error!r}")
 
 
-def _only(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error in nested groups of one."""
-    first = errors.exceptions[0]
-    return _only(first) if isinstance(first, BaseExceptionGroup) else first
+def _only(error: Exception) -> Exception:
+    """Return the first error of a group, such as those of task groups; else the error itself."""
+    while isinstance(error, ExceptionGroup):
+        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
+    return error

@@ -42,7 +42,7 @@ def configure(
 
 
 class Console(logging.Formatter):
-    """`12:34:56.789 INFO    aioq.worker  Message.`"""
+    """Lines for people: time, level, logger, message."""
 
     def __init__(self, stream: IO[str]) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S")
@@ -75,5 +75,3 @@ class Json(logging.Formatter):
         if record.stack_info:
             values["stack"] = record.stack_info
         return json.dumps(values, default=str, ensure_ascii=False)
-
-

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+import anyio
+
 from aioq.broker.broker import Broker
 from aioq.broker.doorbell import PATIENCE, Doorbell
 from aioq.broker.keys import lane, split_lane
@@ -91,13 +93,18 @@ class Consumer:
             self._doorbell.drop()
 
     async def consume(self) -> Fetched:
-        """Fetch once and start what came."""
-        fetched = await self._broker.fetch(
-            self._identity.name,
-            room=min(self._slots.room, MOST),
-            keep_ms=self._keep_ms,
-            lanes=self.lanes,
-        )
+        """Fetch once and start what came.
+
+        Shielded: a fetch that is on its way may have handed out jobs already, and whoever leaves
+        before its reply would leave them behind.
+        """
+        with anyio.CancelScope(shield=True):
+            fetched = await self._broker.fetch(
+                self._identity.name,
+                room=min(self._slots.room, MOST),
+                keep_ms=self._keep_ms,
+                lanes=self.lanes,
+            )
         for delivery in fetched.deliveries:
             self._slots.start(delivery, self._queues[delivery.lane])
         for entry in fetched.dropped:

@@ -86,8 +86,8 @@ class Signals:
             return
         self._is_draining = True
         log.info(
-            "%s: taking no more jobs, waiting for the %d that run, at most %g s. A second signal "
-            "gives them back at once.",
+            "%s: taking no more jobs; %d running jobs have %g s to end. A second signal gives "
+            "them back at once.",
             reason,
             self._worker.running,
             self._worker.settings.grace,

@@ -1,5 +1,6 @@
-"""The Sphinx side of `tables`: fills in the pages, and finds public names by their public home."""
+"""The Sphinx side of `tables`: fills in the pages, and shows public names as users see them."""
 
+import re
 from typing import Any
 
 import tables
@@ -9,6 +10,9 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 import aioq
+
+CONSTRUCTED = {"Aioq", "Retry", "Worker"}
+"""The classes that users construct; of the others the signature says nothing to them."""
 
 
 def fill_in(app: Sphinx, name: str, source: list[str]) -> None:  # noqa: ARG001 - Sphinx's event
@@ -33,8 +37,39 @@ def find_public(
     return found[0][1] if found else None
 
 
+def show_signature(
+    app: Sphinx,  # noqa: ARG001 - Sphinx's event
+    what: str,
+    name: str,
+    obj: object,  # noqa: ARG001
+    options: object,  # noqa: ARG001
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Leave out how an object is made inside, and what awaiting a coroutine means."""
+    if what in {"class", "exception"} and name.rpartition(".")[2] not in CONSTRUCTED:
+        return "", None
+    coroutine = re.fullmatch(r".*Coroutine\[(?:~?[\w.]+, ){2}(.+)\]", returns or "")
+    return signature, coroutine[1] if coroutine else returns
+
+
+def keep_colons(
+    app: Sphinx,  # noqa: ARG001 - Sphinx's event
+    what: str,
+    name: str,  # noqa: ARG001
+    obj: object,  # noqa: ARG001
+    options: object,  # noqa: ARG001
+    lines: list[str],
+) -> None:
+    """Keep napoleon from reading `Ended: the task returned` as a type and its meaning."""
+    if what in {"attribute", "property", "data"} and lines:
+        lines[0] = lines[0].replace(": ", " – ")  # noqa: RUF001 - a dash is meant
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register both."""
+    """Register all of them."""
     app.connect("source-read", fill_in)
     app.connect("missing-reference", find_public)
+    app.connect("autodoc-process-signature", show_signature)
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

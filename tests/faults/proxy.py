@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+PROXY = "proxy"
+"""The name of the tasks in here, which are no leak of those who are tested."""
+
 
 class Proxy:
     """Listens on a port of its own and passes everything on, until it is told otherwise."""
@@ -50,7 +53,7 @@ class Proxy:
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a connection."""
         self.accepted += 1
-        task = asyncio.create_task(self._carry(reader, writer))
+        task = asyncio.create_task(self._carry(reader, writer), name=PROXY)
         self._carrying.add(task)
         task.add_done_callback(self._carrying.discard)
 
@@ -108,7 +111,7 @@ def _open_flow() -> asyncio.Event:
 
 async def _first_of(*pumps: Coroutine[Any, Any, None]) -> None:
     """Run until one has ended, for whatever reason, and end the others."""
-    tasks = [asyncio.ensure_future(each) for each in pumps]
+    tasks = [asyncio.create_task(each, name=PROXY) for each in pumps]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -37,6 +37,10 @@ async def cancelling_itself() -> None:
 
 
 @app.task
+async def quick() -> None: ...
+
+
+@app.task
 def blocking() -> None:
     time.sleep(0.3)
 
@@ -135,3 +139,20 @@ async def test_a_worker_that_has_left_leaves_no_keys_of_its_own() -> None:
         keys = {key.decode().partition(":")[2] for key in await broker.command("KEYS", "*")}
 
         assert {key for key in keys if not key.startswith("sv:")} == set()
+
+
+@pytest.mark.parametrize("at", range(0, 400, 50))
+async def test_a_worker_that_drains_amid_a_backlog_leaves_nothing_behind(at: int) -> None:
+    """What a fetch has claimed when the drain begins is run or given back, never forgotten."""
+    async with running(app, concurrency=50) as worker:
+        jobs = await quick.enqueue_many([() for _ in range(2000)])
+        for _ in range(at):
+            await asyncio.sleep(0)
+        worker.drain()
+        await eventually(lambda: worker.has_left)
+        states = {await job.status() for job in jobs}
+
+        assert states <= {JobState.PENDING, JobState.SUCCESS}
+        async with running(app, url=worker.url) as heir:
+            await heir.run_until_idle()
+            assert {await job.status() for job in jobs} == {JobState.SUCCESS}

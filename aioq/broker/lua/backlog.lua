@@ -4,12 +4,13 @@
 -- ARGV   lanes      1 each   queue:priority
 -- REPLY  jobs       int
 
+local call = redis.call
 local prefix = KEYS[1]
 
 -- include now
 
-local jobs = redis.call('ZCOUNT', prefix .. 'd', '-inf', now_ms)
+local jobs = call('ZCOUNT', prefix .. 'd', '-inf', now_ms)
 for _, lane in ipairs(ARGV) do
-  jobs = jobs + redis.call('XLEN', prefix .. 's:' .. lane)
+  jobs = jobs + call('XLEN', prefix .. 's:' .. lane)
 end
 return jobs

@@ -9,6 +9,7 @@
 -- Sent again after a lost reply it makes nothing new: a generated id is its own proof, an id
 -- chosen by the user is recognised by the nonce of the call that made it (G5).
 
+local call = redis.call
 local prefix = KEYS[1]
 local count = tonumber(ARGV[1])
 
@@ -31,13 +32,12 @@ for index = 0, count - 1 do
   end
 
   local record = prefix .. 'j:' .. job_id
-  local maker = redis.call('HMGET', record, 's', 'u')
+  local maker = call('HMGET', record, 's', 'u')
   if maker[1] then
     created[index + 1] = (nonce == '' or maker[2] == nonce) and '1' or '0'
   else
     created[index + 1] = '1'
-    local fields = { 's', 'q', 'q', lane, 't', task, 'n', now_ms }
-    local size = 8
+    local fields, size = { 's', 'q', 'q', lane, 't', task }, 6
     if nonce ~= '' then
       fields[size + 1], fields[size + 2], size = 'u', nonce, size + 2
     end
@@ -46,21 +46,21 @@ for index = 0, count - 1 do
     end
     if due and due > now_ms then
       fields[2] = 'd'
-      fields[size + 1], fields[size + 2] = 'd', due
+      fields[size + 1], fields[size + 2], fields[size + 3], fields[size + 4] = 'd', due, 'n', now_ms
       -- It ends as soon as it expires, even where that is before it is due.
       if delay(job_id, expires and math.min(due, expires) or due, payload) then
         heads[queue] = true
       end
     else
-      local entry_id = redis.call('XADD', prefix .. 's:' .. lane, '*', 'j', job_id, 'p', payload)
+      local entry_id = call('XADD', prefix .. 's:' .. lane, '*', 'j', job_id, 'p', payload)
       fields[size + 1], fields[size + 2] = 'i', entry_id
       arrivals[queue] = arrivals[queue] + 1
       if served ~= lane then
-        redis.call('SADD', prefix .. 'l', lane)
+        call('SADD', prefix .. 'l', lane)
         served = lane
       end
     end
-    redis.call('HSET', record, unpack(fields))
+    call('HSET', record, unpack(fields))
   end
 end
 
@@ -68,7 +68,7 @@ local unserved = {}
 for name, jobs in pairs(arrivals) do
   if heads[name] then jobs = jobs + 1 end
   if jobs > 0 then ring(name, jobs) end
-  if redis.call('EXISTS', prefix .. 'sv:' .. name) == 0 then
+  if call('EXISTS', prefix .. 'sv:' .. name) == 0 then
     unserved[#unserved + 1] = name
   end
 end

@@ -14,14 +14,15 @@
 -- This is the only place where a job changes hands from a queue to a worker, so a reply lost
 -- on the way loses nothing: the job is in the worker's pending list and in its record.
 
+local call = redis.call
 local prefix = KEYS[1]
 local worker, room, keep_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local FIRST_LANE = 4
 local PROMOTED_PER_CALL = 200
 local scan = room + 250 -- entries looked at: expired ones cost time too, and a call stays short
 
-redis.call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
-if not redis.call('ZSCORE', prefix .. 'lw', worker) then
+call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
+if not call('ZSCORE', prefix .. 'lw', worker) then
   return { -1, 0, {}, {} }
 end
 
@@ -29,22 +30,23 @@ end
 -- include ring
 -- include ready
 -- include finish
+-- include enqueued
 
-local due = redis.call('ZRANGEBYSCORE', prefix .. 'd', '-inf', now_ms, 'LIMIT', 0, PROMOTED_PER_CALL)
+local due = call('ZRANGEBYSCORE', prefix .. 'd', '-inf', now_ms, 'LIMIT', 0, PROMOTED_PER_CALL)
 if #due > 0 then
-  redis.call('ZREM', prefix .. 'd', unpack(due))
+  call('ZREM', prefix .. 'd', unpack(due))
   local arrivals = {}
   for _, job_id in ipairs(due) do
-    local record = redis.call('HMGET', prefix .. 'j:' .. job_id, 's', 'q', 'x', 'w', 'n')
+    local record = call('HMGET', prefix .. 'j:' .. job_id, 's', 'q', 'x', 'w', 'n')
     if record[1] == 'd' then
       local body = prefix .. 'y:' .. job_id
       if record[3] and tonumber(record[3]) <= now_ms then
-        redis.call('DEL', body)
+        call('DEL', body)
         finish(job_id, 'x', 'expired', keep_ms, record[5], record[4])
       else
         -- A payload that is gone (an evicted key) is no reason to stop: the job fails when it runs.
-        ready(job_id, record[2], redis.call('GET', body) or '')
-        redis.call('DEL', body)
+        ready(job_id, record[2], call('GET', body) or '')
+        call('DEL', body)
         local queue = queue_of(record[2])
         arrivals[queue] = (arrivals[queue] or 0) + 1
       end
@@ -62,11 +64,11 @@ local function take(lane, index, entry)
     job_id, payload = entry[2][2], entry[2][4]
   end
   local key = prefix .. 'j:' .. (job_id or '')
-  local record = redis.call('HMGET', key, 's', 'i', 't', 'e', 'a', 'd', 'x', 'w', 'n')
+  local record = call('HMGET', key, 's', 'i', 't', 'e', 'a', 'd', 'x', 'w', 'n')
   local ours = record[1] == 'q' and record[2] == entry_id
   if ours and not (record[7] and tonumber(record[7]) <= now_ms) then
     local deliveries = (record[5] or 0) + 1
-    redis.call('HSET', key, 's', 'r', 'o', worker, 'b', now_ms - record[9])
+    call('HSET', key, 's', 'r', 'o', worker, 'b', now_ms - enqueued(record[9], entry_id))
     jobs[size + 1], jobs[size + 2], jobs[size + 3] = entry_id, job_id, record[3]
     jobs[size + 4], jobs[size + 5], jobs[size + 6] = index - 1, tonumber(record[4] or 0), deliveries
     jobs[size + 7], jobs[size + 8] = tonumber(record[6] or 0), payload
@@ -74,10 +76,10 @@ local function take(lane, index, entry)
     room = room - 1
     return
   end
-  redis.call('XACK', prefix .. 's:' .. lane, 'w', entry_id)
-  redis.call('XDEL', prefix .. 's:' .. lane, entry_id)
+  call('XACK', prefix .. 's:' .. lane, 'w', entry_id)
+  call('XDEL', prefix .. 's:' .. lane, entry_id)
   if ours then
-    finish(job_id, 'x', 'expired', keep_ms, record[9], record[8])
+    finish(job_id, 'x', 'expired', keep_ms, enqueued(record[9], entry_id), record[8])
   else
     dropped[#dropped + 1] = lane .. ' ' .. entry_id
   end
@@ -91,13 +93,13 @@ local function read(lane)
       return reply
     end
     -- From 0, so that what arrived before the group is not skipped.
-    redis.call('XGROUP', 'CREATE', stream, 'w', '0', 'MKSTREAM')
-    reply = redis.call('XREADGROUP', 'GROUP', 'w', worker, 'COUNT', room, 'STREAMS', stream, '>')
+    call('XGROUP', 'CREATE', stream, 'w', '0', 'MKSTREAM')
+    reply = call('XREADGROUP', 'GROUP', 'w', worker, 'COUNT', room, 'STREAMS', stream, '>')
   end
   return reply and reply[1][2] or {}
 end
 
-local filled = redis.call('SMISMEMBER', prefix .. 'l', unpack(ARGV, FIRST_LANE))
+local filled = call('SMISMEMBER', prefix .. 'l', unpack(ARGV, FIRST_LANE))
 local empty, rest = {}, {}
 for index, flag in ipairs(filled) do
   local lane = ARGV[FIRST_LANE + index - 1]
@@ -114,7 +116,7 @@ for index, flag in ipairs(filled) do
       scan = scan - #entries
     end
     if exhausted then
-      redis.call('SREM', prefix .. 'l', lane)
+      call('SREM', prefix .. 'l', lane)
     else
       empty[queue] = false
       rest[queue] = true
@@ -124,9 +126,9 @@ end
 
 -- Tokens of an empty queue wake nobody for anything; a queue with a rest wakes one more worker.
 for queue, is_empty in pairs(empty) do
-  if is_empty then redis.call('DEL', prefix .. 'b:' .. queue) end
+  if is_empty then call('DEL', prefix .. 'b:' .. queue) end
 end
 for queue in pairs(rest) do ring(queue, 1) end
 
-local head = redis.call('ZRANGE', prefix .. 'd', 0, 0, 'WITHSCORES')
+local head = call('ZRANGE', prefix .. 'd', 0, 0, 'WITHSCORES')
 return { now_ms, tonumber(head[2] or 0), dropped, jobs }

@@ -5,6 +5,7 @@
 --        lanes      1 each   the lanes it has read
 -- REPLY  held       int      deliveries it still holds; its lease stays then, for the reaper
 
+local call = redis.call
 local prefix, worker = KEYS[1], ARGV[1]
 local FIRST_LANE = 2
 
@@ -14,17 +15,17 @@ for index = FIRST_LANE, #ARGV do
   local pending = redis.pcall('XPENDING', stream, 'w', '-', '+', 100, worker)
   if not pending.err then
     if #pending == 0 then
-      redis.call('XGROUP', 'DELCONSUMER', stream, 'w', worker)
+      call('XGROUP', 'DELCONSUMER', stream, 'w', worker)
       -- A stream without entries and consumers is only a key: let an empty system be empty.
-      if redis.call('XLEN', stream) == 0 and #redis.call('XINFO', 'CONSUMERS', stream, 'w') == 0 then
-        redis.call('DEL', stream)
+      if call('XLEN', stream) == 0 and #call('XINFO', 'CONSUMERS', stream, 'w') == 0 then
+        call('DEL', stream)
       end
     end
     held = held + #pending
   end
 end
 if held == 0 then
-  redis.call('ZREM', prefix .. 'lw', worker)
+  call('ZREM', prefix .. 'lw', worker)
 end
-redis.call('DEL', prefix .. 'w:' .. worker)
+call('DEL', prefix .. 'w:' .. worker)
 return held

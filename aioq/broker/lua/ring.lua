@@ -4,6 +4,7 @@
 -- ARGV   queue      text
 -- REPLY  done       int      1
 
+local call = redis.call
 local prefix = KEYS[1]
 
 -- include ring

@@ -17,6 +17,7 @@
 -- A delivery whose entry is not the record's current one was taken over: its word is refused
 -- (S, the fence of G2).  A verdict of D makes a settle that is sent again harmless.
 
+local call = redis.call
 local prefix = KEYS[1]
 local count, dead_ms, dead_max = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local FIRST, STRIDE = 4, 5
@@ -27,13 +28,14 @@ local FIRST, STRIDE = 4, 5
 -- include ready
 -- include delay
 -- include finish
+-- include enqueued
 
 -- First pass: read and judge; nothing is written.
 local verdicts, records, payloads, acks = {}, {}, {}, {}
 for index = 1, count do
   local at = FIRST + (index - 1) * STRIDE
   local job_id, entry_id, op = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local record = redis.call('HMGET', prefix .. 'j:' .. job_id, 's', 'i', 'q', 'w', 'e', 'g', 'n')
+  local record = call('HMGET', prefix .. 'j:' .. job_id, 's', 'i', 'q', 'n', 'w', 'e')
   local state = record[1]
   if not state then
     verdicts[index] = 'G'
@@ -50,36 +52,38 @@ for index = 1, count do
     acks[lane] = acks[lane] or {}
     table.insert(acks[lane], entry_id)
     if op ~= 'c' then
-      local entry = redis.call('XRANGE', prefix .. 's:' .. lane, entry_id, entry_id)
+      local entry = call('XRANGE', prefix .. 's:' .. lane, entry_id, entry_id)
       payloads[index] = entry[1] and entry[1][2][4] or '' -- '': it fails as damaged, not silently
     end
   end
 end
 
 -- Second pass: the entries go.  A full server allows these writes, and then the ones below.
-redis.call('DEL', prefix .. '~')
+call('DEL', prefix .. '~')
 for lane, entries in pairs(acks) do
-  redis.call('XACK', prefix .. 's:' .. lane, 'w', unpack(entries))
-  redis.call('XDEL', prefix .. 's:' .. lane, unpack(entries))
+  call('XACK', prefix .. 's:' .. lane, 'w', unpack(entries))
+  call('XDEL', prefix .. 's:' .. lane, unpack(entries))
 end
 
 local function bury(job_id, value, payload, record)
-  finish(job_id, 'f', value, dead_ms, record[7], record[4])
-  redis.call('SET', prefix .. 'y:' .. job_id, payload, 'PX', dead_ms)
-  redis.call('ZADD', prefix .. 'x', now_ms, job_id)
+  finish(job_id, 'f', value, dead_ms, enqueued(record[4], record[2]), record[5])
+  call('SET', prefix .. 'y:' .. job_id, payload, 'PX', dead_ms)
+  call('ZADD', prefix .. 'x', now_ms, job_id)
 end
 
 local rings = {}
 
-local function again(job_id, lane, due_ms, payload)
+local function again(job_id, record, due_ms, payload)
+  local lane = record[3]
   local queue, key = queue_of(lane), prefix .. 'j:' .. job_id
-  redis.call('HINCRBY', key, 'a', 1)
-  redis.call('HDEL', key, 'b', 'm', 'o', 'p')
+  call('HINCRBY', key, 'a', 1)
+  call('HSET', key, 'n', enqueued(record[4], record[2])) -- its first entry id goes
+  call('HDEL', key, 'b', 'm', 'o', 'p')
   if due_ms <= now_ms then
     ready(job_id, lane, payload)
     rings[queue] = (rings[queue] or 0) + 1
   else
-    redis.call('HSET', key, 's', 'd', 'd', due_ms)
+    call('HSET', key, 's', 'd', 'd', due_ms)
     if delay(job_id, due_ms, payload) then
       rings[queue] = rings[queue] or 1
     end
@@ -93,28 +97,28 @@ for index = 1, count do
   if record then
     local at = FIRST + (index - 1) * STRIDE
     local job_id, op, argument, value = ARGV[at], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
-    local key, lane = prefix .. 'j:' .. job_id, record[3]
+    local key = prefix .. 'j:' .. job_id
     if op == 'c' then
-      if record[5] then redis.call('DEL', prefix .. 'v:' .. job_id) end
-      finish(job_id, 'c', value, tonumber(argument), record[7], record[4])
+      if record[6] then call('DEL', prefix .. 'v:' .. job_id) end -- the error of an earlier try
+      finish(job_id, 'c', value, tonumber(argument), enqueued(record[4], record[2]), record[5])
     else
       if op == 'r' then
         local due_ms = moment(argument)
-        redis.call('HINCRBY', key, 'e', 1)
-        redis.call('SET', prefix .. 'v:' .. job_id, value, 'PX', math.max(due_ms - now_ms, 0) + dead_ms)
-        again(job_id, lane, due_ms, payloads[index])
+        call('HINCRBY', key, 'e', 1)
+        call('SET', prefix .. 'v:' .. job_id, value, 'PX', math.max(due_ms - now_ms, 0) + dead_ms)
+        again(job_id, record, due_ms, payloads[index])
       elseif op == 'n' then
-        again(job_id, lane, moment(argument), payloads[index])
+        again(job_id, record, moment(argument), payloads[index])
       elseif op == 'u' then
-        local since_ms = tonumber(record[6] or now_ms)
+        local since_ms = tonumber(call('HGET', key, 'g') or now_ms)
         if now_ms - since_ms >= tonumber(argument) then
           bury(job_id, value, payloads[index], record)
           buried = true
         else
-          redis.call('HSET', key, 'g', since_ms)
+          call('HSET', key, 'g', since_ms)
           -- Offered again after as long as it has been around, between 1 and 30 s.
           local pause_ms = math.min(math.max(now_ms - since_ms, 1000), 30000)
-          again(job_id, lane, now_ms + math.min(pause_ms, tonumber(argument)), payloads[index])
+          again(job_id, record, now_ms + math.min(pause_ms, tonumber(argument)), payloads[index])
         end
       else
         bury(job_id, value, payloads[index], record)
@@ -125,13 +129,13 @@ for index = 1, count do
 end
 
 if buried then
-  redis.call('ZREMRANGEBYSCORE', prefix .. 'x', '-inf', now_ms - dead_ms)
-  local surplus = redis.call('ZCARD', prefix .. 'x') - dead_max
+  call('ZREMRANGEBYSCORE', prefix .. 'x', '-inf', now_ms - dead_ms)
+  local surplus = call('ZCARD', prefix .. 'x') - dead_max
   if surplus > 0 then
-    local oldest = redis.call('ZPOPMIN', prefix .. 'x', math.min(surplus, 500))
+    local oldest = call('ZPOPMIN', prefix .. 'x', math.min(surplus, 500))
     for n = 1, #oldest, 2 do
       local job_id = oldest[n]
-      redis.call('DEL', prefix .. 'j:' .. job_id, prefix .. 'y:' .. job_id, prefix .. 'v:' .. job_id)
+      call('DEL', prefix .. 'j:' .. job_id, prefix .. 'y:' .. job_id, prefix .. 'v:' .. job_id)
     end
   end
 end

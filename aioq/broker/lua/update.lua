@@ -9,27 +9,29 @@
 --        s          has started after such a wait
 --        p          has reported the progress given
 
+local call = redis.call
 local prefix = KEYS[1]
 local count = tonumber(ARGV[1])
 local FIRST, STRIDE = 2, 4
 
 -- include now
+-- include enqueued
 
-redis.call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
+call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
 local accepted = {}
 for index = 1, count do
   local at = FIRST + (index - 1) * STRIDE
   local key, mark = prefix .. 'j:' .. ARGV[at], ARGV[at + 2]
-  local record = redis.call('HMGET', key, 's', 'i', 'n')
+  local record = call('HMGET', key, 's', 'i', 'n')
   if record[1] == 'r' and record[2] == ARGV[at + 1] then
     accepted[index] = '1'
     if mark == 'v' then
-      redis.call('HSET', key, 'm', 'v')
+      call('HSET', key, 'm', 'v')
     elseif mark == 's' then
-      redis.call('HDEL', key, 'm')
-      redis.call('HSET', key, 'b', now_ms - record[3])
+      call('HDEL', key, 'm')
+      call('HSET', key, 'b', now_ms - enqueued(record[3], record[2]))
     else
-      redis.call('HSET', key, 'm', 'p', 'p', ARGV[at + 3])
+      call('HSET', key, 'm', 'p', 'p', ARGV[at + 3])
     end
   else
     accepted[index] = '0'

@@ -6,26 +6,27 @@
 -- REPLY  ends       2 each   state, value: c, f or x with its value (nil: it has expired);
 --                            '-' it has not ended, '' nobody knows it
 
+local call = redis.call
 local prefix, client = KEYS[1], ARGV[1]
 
-redis.call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
+call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
 local ends, size = {}, 0
 for index = 2, #ARGV do
   local job_id = ARGV[index]
   local key = prefix .. 'j:' .. job_id
-  local record = redis.call('HMGET', key, 's', 'v', 'w')
+  local record = call('HMGET', key, 's', 'i', 'w')
   local state, value, waiters = record[1], record[2], record[3]
   if not state then
     state, value = '', ''
   elseif state == 'c' or state == 'f' or state == 'x' then
-    value = value or redis.call('GET', prefix .. 'v:' .. job_id)
+    value = value or call('GET', prefix .. 'v:' .. job_id)
   else
     state, value = '-', ''
     if client ~= '' then
       if not waiters then
-        redis.call('HSET', key, 'w', client)
+        call('HSET', key, 'w', client)
       elseif not string.find(' ' .. waiters .. ' ', ' ' .. client .. ' ', 1, true) then
-        redis.call('HSET', key, 'w', waiters .. ' ' .. client)
+        call('HSET', key, 'w', waiters .. ' ' .. client)
       end
     end
   end

@@ -1,13 +1,13 @@
 -- Wake idle workers of a queue: one token each, never more than 16 lying around.
 local function ring(queue, jobs)
   local bell = prefix .. 'b:' .. queue
-  local wanted = math.min(jobs, 16 - redis.call('LLEN', bell))
+  local wanted = math.min(jobs, 16 - call('LLEN', bell))
   if wanted == 1 then
-    redis.call('RPUSH', bell, '')
+    call('RPUSH', bell, '')
   elseif wanted > 1 then
     local tokens = {}
     for n = 1, wanted do tokens[n] = '' end
-    redis.call('RPUSH', bell, unpack(tokens))
+    call('RPUSH', bell, unpack(tokens))
   end
 end
 
