@@ -88,13 +88,19 @@ class Producer:
                 'use compression="gzip", or raise Settings.max_payload'
             )
             raise PayloadTooLarge(message)
+        if call is options.NO_OPTIONS:
+            expires = definition.expires
+            where = lane(definition.queue or "", definition.priority or 0)
+            when = "" if expires is None else options.expires_text(expires, None)
+            job = NewJob(new_job_id(), where, definition.name, "", when, "", payload)
+            return Prepared(job, convert)
         queue, priority = call.queue or definition.queue, call.priority
         expires = definition.expires if call.expires is None else call.expires
         job = NewJob(
             job_id=call.job_id or new_job_id(),
             lane=lane(queue or "", definition.priority or 0 if priority is None else priority),
             task=definition.name,
-            due=call.due(settings.zone) if call is not options.NO_OPTIONS else "",
+            due=call.due(settings.zone),
             expires=options.expires_text(expires, settings.zone),
             nonce=os.urandom(4).hex() if call.job_id else "",
             payload=payload,
@@ -137,7 +143,7 @@ class Producer:
         for start in range(0, len(batch), MOST):
             part = batch[start : start + MOST]
             jobs = [each.job for each in part]
-            call = scripts.enqueue(broker.keys.prefix, count=len(jobs), jobs=jobs)
+            call = scripts.enqueue(broker.keys.prefix, count=len(jobs), ask=True, jobs=jobs)
             try:
                 created, unserved = broker.persist(call)
             except BrokerUnavailable as error:

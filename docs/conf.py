@@ -23,6 +23,7 @@ html_title = f"aioq {release}"
 
 # Docstrings write code as `code`, as Markdown does.
 default_role = "code"
+smartquotes = False  # they make a dash of the two hyphens of an option
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"

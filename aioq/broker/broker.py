@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 DEAD_LETTERS = 10_000
 """Dead letters kept; the oldest go first."""
+ASK_WHO_SERVES = 1.0
+"""Seconds between two questions whether a live worker serves a queue."""
 _FORGOTTEN = "NOSCRIPT"
 
 
@@ -37,9 +39,10 @@ class Broker:
         self.enqueue_timeout = enqueue_timeout
         self._prefix = keys.prefix
         self._connection: Connection | None = None
+        self._asked: dict[str, float] = {}
         self._dialing: asyncio.Task[Connection] | None = None
         self._guard: AsyncGenerator[None] | None = None
-        self._new_jobs = PerTurn(self, self._new_jobs_call, patience=enqueue_timeout)
+        self._new_jobs = PerTurn(self, self._each_enqueue_call, patience=enqueue_timeout)
         self._updates = PerTurn(self, self._updates_call, patience=enqueue_timeout)
         self.waiters = Waiters(topology, keys, self)
 
@@ -62,12 +65,23 @@ class Broker:
 
     async def enqueue_batch(self, jobs: Sequence[NewJob]) -> scripts.Enqueued:
         """Create at most 250 jobs in one call; see `enqueue`."""
-        call = scripts.enqueue(self._prefix, count=len(jobs), jobs=jobs)
-        return await self.persist(call, patience=self.enqueue_timeout)
+        return await self.persist(self._enqueue_call(jobs), patience=self.enqueue_timeout)
 
-    def _new_jobs_call(self, jobs: Sequence[NewJob]) -> Call[Sequence[tuple[bool, list[str]]]]:
-        call = scripts.enqueue(self._prefix, count=len(jobs), jobs=jobs)
+    def _enqueue_call(self, jobs: Sequence[NewJob]) -> Call[scripts.Enqueued]:
+        ask = self._asks_who_serves({job.lane for job in jobs})
+        return scripts.enqueue(self._prefix, count=len(jobs), ask=ask, jobs=jobs)
+
+    def _each_enqueue_call(self, jobs: Sequence[NewJob]) -> Call[Sequence[tuple[bool, list[str]]]]:
+        call = self._enqueue_call(jobs)
         return Call(call.script, call.arguments, scripts.parse_each_enqueued)
+
+    def _asks_who_serves(self, lanes: set[str]) -> bool:
+        """Whether to ask again, once a second per lane, if anybody serves the queues."""
+        now = asyncio.get_running_loop().time()
+        due = [lane for lane in lanes if now - self._asked.get(lane, 0) > ASK_WHO_SERVES]
+        for lane in due:
+            self._asked[lane] = now
+        return bool(due)
 
     async def fetch(self, worker: str, *, room: int, keep_ms: int, lanes: Sequence[str]) -> Fetched:
         """Promote what is due and take up to `room` jobs; one attempt."""

@@ -84,9 +84,9 @@ class Enqueued(NamedTuple):
     """Queues that no live worker serves."""
 
 
-def enqueue(prefix: str, *, count: int, jobs: Iterable[NewJob]) -> Call[Enqueued]:
+def enqueue(prefix: str, *, count: int, ask: bool, jobs: Iterable[NewJob]) -> Call[Enqueued]:
     """Create jobs."""
-    flat: list[Argument] = [prefix, count]
+    flat: list[Argument] = [prefix, count, int(ask)]
     for job in jobs:
         flat += job
     return Call(load("enqueue"), tuple(flat), _parse_enqueued)

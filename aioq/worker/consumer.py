@@ -55,6 +55,7 @@ class Consumer:
         *,
         queues: Sequence[str],
         keep_ms: int,
+        most: int,
         register: Callable[[], Awaitable[None]],
         dropped: Callable[[str], None],
     ) -> None:
@@ -63,6 +64,7 @@ class Consumer:
         self._identity = identity
         self._outage = outage
         self._keep_ms = keep_ms
+        self._most = most
         self._register = register
         self._dropped = dropped
         self._doorbell = Doorbell(broker.topology, broker.keys, queues)
@@ -101,7 +103,7 @@ class Consumer:
         with anyio.CancelScope(shield=True):
             fetched = await self._broker.fetch(
                 self._identity.name,
-                room=min(self._slots.room, MOST),
+                room=min(self._slots.room, self._most, MOST),
                 keep_ms=self._keep_ms,
                 lanes=self.lanes,
             )

@@ -45,8 +45,10 @@ def show_signature(
     options: object,  # noqa: ARG001
     signature: str | None,
     returns: str | None,
-) -> tuple[str | None, str | None]:
+) -> tuple[str | None, str | None] | None:
     """Leave out how an object is made inside, and what awaiting a coroutine means."""
+    if signature is None:
+        return None
     if what in {"class", "exception"} and name.rpartition(".")[2] not in CONSTRUCTED:
         return "", None
     coroutine = re.fullmatch(r".*Coroutine\[(?:~?[\w.]+, ){2}(.+)\]", returns or "")

@@ -55,6 +55,9 @@ _SETTING_MEANINGS = {
     "log_format": "For the command line.",
 }
 
+LATER = options._LATER  # noqa: SLF001 - nobody else asks
+"""Options that are refused by name, and what brings them."""
+
 
 def settings_table() -> str:
     """Every field of Settings, with its environment variable."""
@@ -109,7 +112,7 @@ def call_options_table() -> str:
 
 def later_options_table() -> str:
     """Options that are refused by name, because a later release brings them."""
-    rows = [(f"`{name}`", coming) for name, coming in sorted(options._LATER.items())]  # noqa: SLF001
+    rows = [(f"`{name}`", coming) for name, coming in sorted(LATER.items())]
     return table(("option", "comes with"), rows)
 
 

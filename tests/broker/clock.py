@@ -1,7 +1,7 @@
 """A clock that is moved, not waited for.
 
-The scripts ask what time it is in one included file; here that file reads a key.  Only what the
-scripts decide follows it: keys still expire by the server's own clock.
+The scripts ask what time it is in one included file; here that file reads a key, and the ids of
+entries begin with the same time.  Keys still expire by the server's own clock.
 """
 
 import hashlib
@@ -40,5 +40,5 @@ class Clock:
 
 @cache
 def _load(name: str) -> Script:
-    source = scripts.read(name).replace(_NOW, _MOVABLE)
+    source = scripts.read(name).replace(_NOW, _MOVABLE).replace("'*', 'j'", "now_ms .. '-*', 'j'")
     return Script(name, source, hashlib.sha1(source.encode()).hexdigest())  # noqa: S324 - Redis's

@@ -20,8 +20,8 @@ from tests.faults.proxy import PROXY
 
 T = TypeVar("T")
 
-START = 1_800_000_000_000
-"""Where a moved clock starts: milliseconds since the epoch."""
+START = 4_000_000_000_000
+"""Where a moved clock starts: milliseconds since the epoch, and later than any real clock."""
 FOREVER = 9_000_000_000_000
 """The end of leases that are not what a test is about."""
 CLOCK = "clock"
@@ -44,14 +44,16 @@ FIELDS = {
     "g": "unknown_since",
     "m": "mark",
     "p": "progress",
-    "v": "value",
     "w": "waiters",
 }
 """What tests call the fields of a record."""
+VALUE = "value"
+"""What they call the token's field once the job has ended, for it holds the result then."""
 _NUMBERS = {"enqueued", "ended", "retries", "started", "finished", "due", "expires"} | {
     "unknown_since"
 }
-_BYTES = {"progress", "value"}
+_BYTES = {"progress", VALUE}
+ENDED = {b"c", b"f", b"x"}
 CURRENT = "current"
 """The token of a job whose entry is in its stream, for ids differ from run to run."""
 
@@ -178,12 +180,15 @@ class Place:
     def _record(self, name: str, key: str) -> State:
         flat = self.admin("HGETALL", key)
         raw = {field.decode(): value for field, value in zip(flat[::2], flat[1::2], strict=True)}
-        lane = raw.get("q", b"").decode()
-        if "i" in raw:
-            entries = self.admin("XRANGE", f"{self.prefix}s:{lane}", raw["i"], raw["i"])
+        names = FIELDS | {"i": VALUE} if raw["s"] in ENDED else FIELDS
+        if "i" in raw and names is FIELDS:
+            raw.setdefault("n", raw["i"].partition(b"-")[0])
+            entries = self.admin(
+                "XRANGE", f"{self.prefix}s:{raw['q'].decode()}", raw["i"], raw["i"]
+            )
             if entries and entries[0][1][1].decode() == name.removeprefix("j:"):
                 raw["i"] = CURRENT.encode()
-        return {FIELDS[field]: _readable(FIELDS[field], value) for field, value in raw.items()}
+        return {names[field]: _readable(names[field], value) for field, value in raw.items()}
 
     def _stream(self, key: str) -> list[tuple[Any, ...]]:
         """Return its entries: job, payload, and the worker that holds it or None."""

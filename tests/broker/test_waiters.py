@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from aioq.broker import scripts
 from aioq.broker.broker import Broker
 from aioq.broker.connection import dial
 from aioq.broker.scripts import End
@@ -98,9 +99,10 @@ async def test_a_thousand_waiters_share_one_subscription(place: Place) -> None:
 
 async def test_many_may_wait_for_one_job(place: Place) -> None:
     enqueue(place, new_job("a"))
-    async with broker_on(place) as one, broker_on(place) as other:
-        waiters = [waiting(one), waiting(one), waiting(other)]
-        await eventually(lambda: " " in place.dump()["j:a"].get("waiters", ""))
+    place.run(scripts.wait(place.prefix, client="other", job_ids=["a"]))
+    async with broker_on(place) as broker:
+        waiters = [waiting(broker) for _ in range(3)]
+        await eventually(lambda: place.dump()["j:a"]["waiters"].startswith("other "))
         complete(place)
         assert set(await asyncio.gather(*waiters)) == {DONE}
 

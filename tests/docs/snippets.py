@@ -171,8 +171,10 @@ class Program:
                 for app in self._apps():
                     await stack.enter_async_context(running(app, url=self._url))
                 await self._execute(code)
-        if block.output:
-            assert said.getvalue().splitlines() == block.output
+        printed = said.getvalue().splitlines()
+        if block.output and printed != block.output:
+            message = f"it printed {printed}, and says that it prints {block.output}"
+            raise AssertionError(message)
 
     async def _execute(self, code: CodeType) -> None:
         namespace = vars(self._module)

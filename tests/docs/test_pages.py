@@ -5,9 +5,12 @@ import importlib
 import signal
 import sys
 from asyncio.subprocess import PIPE
-from typing import Any
+from typing import Any, TypeAlias
 
 from .snippets import ROOT, Program, Site
+
+Asgi: TypeAlias = Any
+"""An ASGI app: one coroutine function of scope, receive and send."""
 
 
 async def test_the_quickstart_works_as_it_says(site: Site) -> None:
@@ -40,7 +43,7 @@ async def test_the_web_app_with_a_worker_inside_answers(site: Site) -> None:
 class Lifespan:
     """Start an ASGI app, and shut it down."""
 
-    def __init__(self, web: Any) -> None:
+    def __init__(self, web: Asgi) -> None:
         self._web = web
         self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._from_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -57,7 +60,7 @@ class Lifespan:
         await self._runs
 
 
-async def request(web: Any, method: str, path: str, query: bytes) -> tuple[int, bytes]:
+async def request(web: Asgi, method: str, path: str, query: bytes) -> tuple[int, bytes]:
     """Send one request to an ASGI app."""
     sent: list[dict[str, Any]] = []
 
@@ -67,7 +70,7 @@ async def request(web: Any, method: str, path: str, query: bytes) -> tuple[int, 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    scope = {
+    scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",

@@ -20,6 +20,7 @@ from .snippets import PAGES, ROOT
 
 _TABLES = runpy.run_path(str(ROOT / "docs/_ext/tables.py"))
 expand: Callable[[str], str] = _TABLES["expand"]
+LATER: dict[str, str] = _TABLES["LATER"]
 GENERATED: dict[str, object] = _TABLES["GENERATED"]
 
 
@@ -60,7 +61,7 @@ def test_every_option_is_documented() -> None:
     """Options of tasks and calls, served and refused."""
     documented = rows(page("task-options"))
 
-    known = {*options.OPTION_NAMES, *options.CALL_NAMES, *options._LATER, "bind"}
+    known = {*options.OPTION_NAMES, *options.CALL_NAMES, *LATER, "bind"}
     assert known <= documented.keys()
     assert all(all(documented[name]) for name in known)
 

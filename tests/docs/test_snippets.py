@@ -29,7 +29,7 @@ def test_an_unknown_mark_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("page", "complaint"),
     [
-        ("```python\nprint(1)  # -> 2\n```\n", ""),
+        ("```python\nprint(1)  # -> 2\n```\n", "'1'"),
         ("<!-- raises: TypeError -->\n```python\nlen([])\n```\n", "raised nothing"),
         ("<!-- later -->\n```python\nfrom aioq import Aioq\n```\n", "raised nothing"),
     ],

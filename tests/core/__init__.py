@@ -1,0 +1,1 @@
+"""The core: values and decisions, shown by properties."""
