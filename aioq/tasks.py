@@ -49,10 +49,12 @@ class Home:
         """Modules whose shared tasks belong to this app."""
         homes.add(self)
 
-    def settle(self, given: Mapping[str, Any], *, where: str) -> TaskDefinition:
+    def settle(
+        self, given: Mapping[str, Any], default: Mapping[str, Any], *, where: str
+    ) -> TaskDefinition:
         """Settle a task's options: its own, over `task_annotations`, over the defaults."""
         annotations = self.producer.settings.task_annotations
-        merged: dict[str, Any] = {}
+        merged = dict(default)
         for pattern in by_relevance(annotations, given["name"]):
             merged.update(annotations[pattern])
         return self.producer.route(options.define({**merged, **given}, where=where))
@@ -78,8 +80,8 @@ class Task(Generic[P, R]):
         self.bind = bind
         self.is_async = inspect.iscoroutinefunction(function)
         self.name: str = given.get("name") or default_name(function)
-        executor = "loop" if self.is_async else "thread"
-        self._given = {"executor": executor, **given, "name": self.name}
+        self._given = {**given, "name": self.name}
+        self._default = {"executor": "loop" if self.is_async else "thread"}
         self._home = home
         self.call = options.NO_OPTIONS
         """The options of the calls made through this object."""
@@ -89,10 +91,9 @@ class Task(Generic[P, R]):
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
         if home is None:
-            options.define(self._given, where=self._where)
+            options.define({**self._default, **self._given}, where=self._where)
         else:
             _ = self.definition
-        self._refuse_executor()
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -108,7 +109,9 @@ class Task(Generic[P, R]):
         Raises:
             ConfigurationError: a shared task of which no app is known yet.
         """
-        return self.home.settle(self._given, where=self._where)
+        settled = self.home.settle(self._given, self._default, where=self._where)
+        self._refuse_executor(settled.executor)
+        return settled
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -252,14 +255,14 @@ class Task(Generic[P, R]):
     def _where(self) -> str:
         return f"task {self.name}"
 
-    def _refuse_executor(self) -> None:
-        if self.is_async and self._given["executor"] == "thread":
+    def _refuse_executor(self, executor: str) -> None:
+        if self.is_async and executor == "thread":
             message = (
                 f"task {self.name} is an async def, which runs in the event loop; "
                 'executor="thread" is for def tasks, executor="process" for CPU work'
             )
             raise ConfigurationError(message)
-        if not self.is_async and self._given["executor"] == "loop":
+        if not self.is_async and executor == "loop":
             message = (
                 f"task {self.name} is a plain def, which would block the event loop; leave out "
                 'executor="loop", or make it an async def'

@@ -25,7 +25,7 @@ from aioq.broker.client import Client
 from aioq.context import Context
 from aioq.core import options
 from aioq.core.errors import ConfigurationError
-from aioq.core.options import CallOptions, TaskDefinition, TaskOptions
+from aioq.core.options import CallOptions, TaskOptions
 from aioq.core.settings import Settings
 from aioq.job import Job, refuse_in_loop
 from aioq.producer import Prepared, Producer
@@ -210,8 +210,7 @@ class Aioq:
     def server(self) -> environment.Server:
         """The server that was chosen, and why; choosing may start the development server."""
         if self._server is None:
-            arguments = {**self._arguments, **self._overrides}
-            self._server = environment.choose(self.settings, arguments)
+            self._server = environment.choose(self.settings, self._arguments, self._overrides)
         return self._server
 
     @property
@@ -222,6 +221,15 @@ class Aioq:
     @conf.setter
     def conf(self, value: object) -> NoReturn:  # noqa: ARG002 - a setter has one
         raise ConfigurationError(NoConf.explanation("conf"))
+
+    @property
+    def beat_schedule(self) -> NoReturn:
+        """Celery's table of periodic tasks, which this release does not serve."""
+        raise ConfigurationError(NoConf.explanation("beat_schedule"))
+
+    @beat_schedule.setter
+    def beat_schedule(self, value: object) -> NoReturn:  # noqa: ARG002 - a setter has one
+        raise ConfigurationError(NoConf.explanation("beat_schedule"))
 
     def override(self, **flags: Any) -> None:  # noqa: ANN401 - values of any field
         """Let command-line flags win over every other source; before anything is opened."""
@@ -300,7 +308,7 @@ class Aioq:
         known = self.tasks.get(name)
         if known is not None:
             return known.prepare(tuple(args), dict(kwargs or {}), call)
-        definition = self._home.producer.route(TaskDefinition(name=name))
+        definition = self._home.settle({"name": name}, {}, where=f"send_task({name!r})")
         return self._home.producer.prepare(
             definition, tuple(args), dict(kwargs or {}), call, lambda value: value
         )

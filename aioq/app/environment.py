@@ -3,7 +3,7 @@
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,8 +66,10 @@ def check_url(url: str | None) -> None:
         topology.parse(url, prefix="")
 
 
-def why(field: str, arguments: Mapping[str, Any]) -> str:
+def why(field: str, arguments: Mapping[str, Any], flags: Collection[str] = ()) -> str:
     """Say where the value of a field came from."""
+    if field in flags:
+        return f"given by --{field}"
     if field in arguments:
         return "given to Aioq(...)"
     if core.environment_name(field) in os.environ:
@@ -75,10 +77,10 @@ def why(field: str, arguments: Mapping[str, Any]) -> str:
     return "from pyproject.toml"
 
 
-def choose(settings: Settings, arguments: Mapping[str, Any]) -> Server:
+def choose(settings: Settings, arguments: Mapping[str, Any], flags: Collection[str]) -> Server:
     """Choose the server, starting the development server where it is the one."""
     if settings.url is not None:
-        reason = why("url", arguments)
+        reason = why("url", arguments, flags)
         if settings.url.startswith("embedded:"):
             return Server(_join(embedded.open_url(settings.url)), reason)
         return Server(settings.url, reason)

@@ -116,7 +116,7 @@ class Broker:
         )
 
     async def backlog(self, lanes: Sequence[str]) -> int:
-        """Count jobs in these lanes that are ready or running, and delayed ones that are due."""
+        """Count jobs that wait in these lanes for a worker, and delayed ones that are due."""
         return await self.run(scripts.backlog(self._prefix, lanes=lanes))
 
     async def leave(self, worker: str, lanes: Sequence[str]) -> int:

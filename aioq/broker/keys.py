@@ -22,9 +22,16 @@ class KeyKind(NamedTuple):
 
 
 TABLE = (
-    KeyKind("j:<job>", "hash", "120 s to 7 days after the end", "the record of a job"),
+    KeyKind(
+        "j:<job>",
+        "hash",
+        "after the end: result_expires, 120 s at least; 7 days if dead",
+        "a record",
+    ),
     KeyKind("y:<job>", "string", "none; 7 days in a dead letter", "a payload outside a stream"),
-    KeyKind("v:<job>", "string", "result_expires", "a result over 64 bytes, or an error"),
+    KeyKind(
+        "v:<job>", "string", "result_expires; an error 7 days", "a result over 64 bytes, an error"
+    ),
     KeyKind("s:<queue>:<priority>", "stream", "none", "one entry per delivery; group `w`"),
     KeyKind("l", "set", "none", "lanes that may hold undelivered entries"),
     KeyKind("d", "zset", "none", "delayed jobs by due time, ms"),
@@ -42,7 +49,7 @@ RECORD_FIELDS = {
     "q": "lane, queue:priority",
     "t": "task name",
     "n": "enqueued, ms; left out while the entry id says it",
-    "i": "entry id of the current delivery, the fencing token; a result of up to 64 bytes in the end",
+    "i": "entry id of the delivery, the fencing token; in the end a result of up to 64 bytes",
     "o": "worker that holds it, or ran it to its end",
     "a": "deliveries that ended, and the job went on",
     "e": "retries",

@@ -258,7 +258,7 @@ def leave(prefix: str, *, worker: str, lanes: Sequence[str]) -> Call[int]:
 
 
 def backlog(prefix: str, *, lanes: Sequence[str]) -> Call[int]:
-    """Count ready, running and due jobs."""
+    """Count jobs that wait for a worker."""
     return Call(load("backlog"), (prefix, *lanes), int)
 
 

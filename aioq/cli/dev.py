@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from aioq import embedded
-from aioq.cli import flags
+from aioq.cli import discovery, flags, references
 from aioq.cli.failures import Failure, note
 from aioq.cli.tie import Supervisor
 from aioq.core.errors import AioqError
@@ -50,7 +50,9 @@ def dev(
     chosen = flags.given(given)
     flags.settle(chosen)
     _require_watchfiles()
-    named = app or app_flag
+    named = discovery.one_of(app, app_flag)
+    if named:
+        references.parse(named, Path.cwd())
     command = [sys.executable, "-m", "aioq", "worker", *([named] if named else []), *_text(chosen)]
     session = Session(command, folders or (Path.cwd(),))
     asyncio.run(session.run())

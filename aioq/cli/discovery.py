@@ -58,14 +58,12 @@ def find(
 
 def find_named(argument: str | None, flag: str | None, settings: Settings) -> Found | None:
     """Find and load the app that is named somewhere; None where none is."""
-    if argument and flag and argument != flag:
-        message = f"two apps are given: {argument} and -A {flag}"
-        raise click.UsageError(message)
+    given = one_of(argument, flag)
     here = Path.cwd()
     sys.path[:] = [str(here), *(each for each in sys.path if each not in {"", str(here)})]
-    if argument or flag:
+    if given:
         how = "named on the command line" if argument else "by -A"
-        return _load(references.parse(argument or flag or "", here), how)
+        return _load(references.parse(given, here), how)
     if settings.app is None:
         return None
     how = environment.why("app", {})
@@ -75,6 +73,18 @@ def find_named(argument: str | None, flag: str | None, settings: Settings) -> Fo
     if str(project) not in sys.path:
         sys.path.insert(1, str(project))
     return _load(references.parse(settings.app, project), how)
+
+
+def one_of(argument: str | None, flag: str | None) -> str | None:
+    """Return the app that is named by an argument or by `-A`.
+
+    Raises:
+        click.UsageError: both name one, and not the same.
+    """
+    if argument and flag and argument != flag:
+        message = f"two apps are given: {argument} and -A {flag}"
+        raise click.UsageError(message)
+    return argument or flag
 
 
 def configured(found: Found, flags: Mapping[str, Any]) -> Aioq:

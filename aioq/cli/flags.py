@@ -18,7 +18,6 @@ import msgspec
 from msgspec.inspect import FloatType, IntType, StrType, UnionType, VarTupleType, type_info
 
 from aioq.app import environment
-from aioq.broker import topology
 from aioq.core import settings as core
 from aioq.core.errors import ConfigurationError
 from aioq.core.settings import Settings
@@ -86,8 +85,7 @@ def check_url(url: str) -> None:
     """
     if url.startswith("embedded:"):
         urls.server_of(url)
-    else:
-        topology.parse(url, prefix="")
+    environment.check_url(url)
 
 
 class _SettingOption(click.Option):

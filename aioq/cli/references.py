@@ -98,8 +98,9 @@ def load_tasks(app: Aioq, reference: Reference) -> None:
     try:
         app.load()
     except ModuleNotFoundError as error:
-        if error.name in app.included:
-            message = f"{reference.text} includes {error.name!r}, and there is no such module"
+        missing = error.name or ""
+        if any(_is_or_contains(missing, name) for name in app.included):
+            message = f"{reference.text} includes modules, and there is no module {missing!r}"
             raise NotLoaded(message) from error
         raise raised(reference, error) from error
     except (Exception, SystemExit) as error:
@@ -147,11 +148,16 @@ def _import(reference: Reference) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or ""
-        if name == missing or name.startswith(f"{missing}."):
+        if _is_or_contains(missing, name):
             raise NotLoaded(_not_found(reference, missing)) from error
         raise raised(reference, error) from error
     except (Exception, SystemExit) as error:
         raise raised(reference, error) from error
+
+
+def _is_or_contains(missing: str, name: str) -> bool:
+    """Tell whether the import of `name` failed because it, or a parent of it, is not there."""
+    return bool(missing) and f"{name}.".startswith(f"{missing}.")
 
 
 def _not_found(reference: Reference, missing: str) -> str:

@@ -8,8 +8,8 @@ from typing import NoReturn
 import click
 
 from aioq.cli import flags
-from aioq.cli.failures import Failure, from_server
-from aioq.core.errors import ConfigurationError
+from aioq.cli.failures import Failure, NoServer
+from aioq.core.errors import BrokerUnavailable, ConfigurationError
 from aioq.embedded import ForegroundServer, find_project
 
 
@@ -34,11 +34,13 @@ def server(ctx: click.Context, directory: Path | None, port: int | None) -> None
     signal.signal(signal.SIGTERM, _interrupt)
     held = ForegroundServer(directory or find_project(Path.cwd()) / ".aioq", port=port)
     try:
-        with from_server(), held:
+        with held:
             _introduce(held, is_project=directory is None)
             held.wait()
     except ConfigurationError as error:  # no binary, a port that is taken, a folder it cannot use
         raise Failure(str(error)) from error
+    except BrokerUnavailable as error:  # it does not answer, or has ended by itself
+        raise NoServer(str(error)) from error
     except KeyboardInterrupt:
         click.echo("aioq: the server stops when nobody else uses it", err=True)
 
@@ -49,7 +51,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG00
 
 def _introduce(held: ForegroundServer, *, is_project: bool) -> None:
     click.echo(held.url)
-    did = "started" if held.started else "joined the running"
+    did = "started the" if held.started else "joined the running"
     lines = [f"aioq: {did} server, data in {held.directory}; Ctrl-C stops it"]
     if is_project:
         lines.append("  The processes of this project find it where no URL is given.")

@@ -9,9 +9,22 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from aioq.core.errors import ConfigurationError
 
+LONGEST = 100 * 365 * 24 * 3600.0
+"""Seconds of the longest duration, a hundred years: what is longer means "for ever"."""
+
 
 def milliseconds(seconds: float) -> int:
-    """Round a duration up to whole milliseconds, so that nothing runs early (G6)."""
+    """Round a duration up to whole milliseconds, so that nothing runs early (G6).
+
+    What is longer than `LONGEST` is cut to it, such as a backoff of 2 ** 2000 seconds.
+
+    Raises:
+        ConfigurationError: it is not a number.
+    """
+    if math.isnan(seconds):
+        message = f"{seconds!r} is no number of seconds"
+        raise ConfigurationError(message)
+    seconds = min(seconds, LONGEST)
     # Half a microsecond of slack: 0.1 s must not become 101 ms through binary fractions.
     return math.ceil(seconds * 1000 - 5e-4)
 

@@ -9,19 +9,19 @@ import msgspec
 from msgspec import Meta
 
 from aioq.core import codec
-from aioq.core.clock import milliseconds, moment_ms
+from aioq.core.clock import LONGEST, milliseconds, moment_ms
 from aioq.core.errors import ConfigurationError
 from aioq.core.retry import RetryPolicy
 
 Executor = Literal["loop", "thread", "process"]
-Seconds = Annotated[float, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0, le=LONGEST)]
 Priority = Annotated[int, Meta(ge=0, le=9)]
-QueueName = Annotated[str, Meta(pattern=r"^[^\s:{},]{1,100}$")]
+QueueName = Annotated[str, Meta(pattern=r"^[^\s:{},]{1,100}\Z")]
 """Colons, braces, commas and spaces have a meaning in keys and on the command line."""
-JobId = Annotated[str, Meta(pattern=r"^[!-z|~]{1,128}$")]
+JobId = Annotated[str, Meta(pattern=r"^[!-z|~]{1,128}\Z")]
 """Printable ASCII without spaces and braces, at most 128 characters."""
 
-_LATER = {
+LATER = {
     "acks_late": "at-most-once jobs",
     "fair_by": "fairness between tenants",
     "max_concurrency": "concurrency limits",
@@ -33,6 +33,7 @@ _LATER = {
     "time_limit": "time limits",
     "unique": "unique jobs",
 }
+"""Options of later releases, and what they belong to."""
 
 
 class TaskOptions(TypedDict, total=False):
@@ -73,6 +74,7 @@ class TaskDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """The settled options of one task."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
+    """Default: `module.qualname` of the function."""
     queue: QueueName | None = None
     """None: routes and `Settings.default_queue` decide."""
     priority: Priority | None = None
@@ -80,20 +82,27 @@ class TaskDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_retries: Annotated[int, Meta(ge=0)] | None = 3
     """None: for ever.  Counts user errors only."""
     autoretry_for: tuple[type[BaseException], ...] = ()
+    """Errors after which the job is tried again by itself."""
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
+    """Errors among them after which it is not."""
     default_retry_delay: Seconds = 180
     """Seconds before a retry that names no delay of its own."""
     retry_backoff: bool | Annotated[float, Meta(gt=0)] = False
     """True: `default_retry_delay` x 2^n after n retries; a number: that x 2^n."""
     retry_backoff_max: Seconds = 600
+    """Seconds that no backoff exceeds."""
     retry_jitter: bool = True
+    """Spread a backoff evenly between 0 and its length, so that retries do not come in waves."""
     expires: Seconds | None = None
     """Seconds after the enqueue; a job that has not started by then ends as REVOKED."""
     ignore_result: bool = False
+    """Keep no result; asking for it gives None."""
     result_expires: Seconds | None = None
     """Seconds a result is kept; None: `Settings.result_expires`."""
     executor: Executor = "loop"
+    """Where it runs: "loop" for `async def`, "thread" for `def`, "process" for CPU work."""
     compression: codec.Compression | None = None
+    """"gzip" or "zstd", for payloads of more than `Settings.compression_threshold` bytes."""
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -145,10 +154,10 @@ def refuse(options: Mapping[str, Any], *, where: str) -> None:
         ConfigurationError: naming the option, and the nearest one that exists.
     """
     for name in options:
-        if name in _LATER:
+        if name in LATER:
             message = (
                 f"{where}: the option {name}={options[name]!r} is not served by this release "
-                f"({_LATER[name]} come later); leave it out"
+                f"({LATER[name]} come later); leave it out"
             )
             raise ConfigurationError(message)
         if name not in OPTION_NAMES:
@@ -220,8 +229,8 @@ def call(options: Mapping[str, Any], *, where: str) -> Call:
             contradict each other.
     """
     for name in options:
-        if name in _LATER or name not in CALL_NAMES:
-            if name in _LATER:
+        if name in LATER or name not in CALL_NAMES:
+            if name in LATER:
                 refuse({name: options[name]}, where=where)
             raise ConfigurationError(f"{where}: {unknown('option', name, CALL_NAMES)}")
     if options.get("eta") is not None and options.get("countdown") is not None:

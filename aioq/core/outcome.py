@@ -96,7 +96,7 @@ def _decide_retry(request: Retry, policy: RetryPolicy, retries: int) -> Outcome:
     if request.eta is not None:
         return Retried(str(moment_ms(request.eta, UTC)), error)
     countdown = policy.default_retry_delay if request.countdown is None else request.countdown
-    return Retried(f"+{milliseconds(max(countdown, 0))}", error)
+    return Retried(f"+{milliseconds(countdown)}", error)
 
 
 def original(error: BaseException) -> BaseException:

@@ -1,15 +1,34 @@
 """When to try again: the backoff formulas, and the exception that asks for a retry."""
 
+import math
 import random
 from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
 
+from aioq.core.clock import LONGEST
 from aioq.core.errors import ConfigurationError
 
 Spread = Callable[[float, float], float]
 """`random.uniform`, or what a test puts in its place."""
+
+
+def seconds_of(value: float, name: str) -> float:
+    """Check a duration that a task asks for; a negative one is none at all.
+
+    Raises:
+        ConfigurationError: it is not a number.
+    """
+    try:
+        # Python's integers have no end, a float has: 2 ** 5000 stands for "for ever".
+        seconds = min(max(value, 0), LONGEST)
+    except TypeError:
+        seconds = math.nan
+    if math.isnan(seconds):
+        message = f"{name}={value!r} is no number of seconds"
+        raise ConfigurationError(message)
+    return float(seconds)
 
 
 class Retry(Exception):
@@ -39,7 +58,7 @@ class Retry(Exception):
             message = f"eta={eta.isoformat()} has no timezone; pass an aware datetime (tzinfo=...)"
             raise ConfigurationError(message)
         self.exc = exc
-        self.countdown = None if countdown is None else float(countdown)
+        self.countdown = None if countdown is None else seconds_of(countdown, "countdown")
         self.eta = eta
         self.max_retries = max_retries
 
@@ -49,7 +68,7 @@ class Snooze(Exception):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"snoozed for {seconds:g} s")
-        self.seconds = max(float(seconds), 0)
+        self.seconds = seconds_of(seconds, "snooze")
 
 
 class Reject(Exception):

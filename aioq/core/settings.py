@@ -11,7 +11,7 @@ from msgspec import Meta
 from aioq.core import options
 from aioq.core.errors import ConfigurationError
 
-Seconds = Annotated[float, Meta(ge=0)]
+Seconds = options.Seconds
 
 
 class _Remembering(type(msgspec.Struct)):
@@ -43,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Remembering
     embedded: Literal["auto", "never"] = "auto"
     """Whether the development server may be chosen where no URL is given."""
     default_queue: options.QueueName = "default"
+    """The queue of tasks for which neither an option nor a route names one."""
     result_expires: Seconds = 3600
     """Seconds the result of a job is kept."""
     timezone: str | None = None
@@ -80,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Remembering
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """For the command line; the library never configures logging."""
     log_format: Literal["console", "json"] = "console"
+    """For the command line: lines to read, or one JSON object per line."""
     given: frozenset[str] = frozenset()
     """Names of the fields that were given, set by the constructor."""
 
@@ -142,6 +144,9 @@ def _check_meaning(parsed: Mapping[str, Any], *, where: str) -> None:
         _zone(parsed["timezone"])
     annotations: dict[str, dict[str, Any]] = parsed.get("task_annotations") or {}
     for pattern, given in annotations.items():
+        if "name" in given:
+            message = f"{where}: task_annotations[{pattern!r}]: a task's name cannot be a default"
+            raise ConfigurationError(message)
         options.define({"name": pattern, **given}, where=f"{where}: task_annotations[{pattern!r}]")
     routes: dict[str, str | dict[str, Any]] = parsed.get("task_routes") or {}
     for pattern, route in routes.items():

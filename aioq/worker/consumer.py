@@ -55,7 +55,6 @@ class Consumer:
         *,
         queues: Sequence[str],
         keep_ms: int,
-        most: int,
         register: Callable[[], Awaitable[None]],
         dropped: Callable[[str], None],
     ) -> None:
@@ -64,7 +63,8 @@ class Consumer:
         self._identity = identity
         self._outage = outage
         self._keep_ms = keep_ms
-        self._most = most
+        # Half of the slots per fetch: the next half is on its way while the last one runs.
+        self._most = min(max(1, slots.room // 2), MOST)
         self._register = register
         self._dropped = dropped
         self._doorbell = Doorbell(broker.topology, broker.keys, queues)
@@ -100,13 +100,15 @@ class Consumer:
         Shielded: a fetch that is on its way may have handed out jobs already, and whoever leaves
         before its reply would leave them behind.
         """
-        with anyio.CancelScope(shield=True):
-            fetched = await self._broker.fetch(
-                self._identity.name,
-                room=min(self._slots.room, self._most, MOST),
-                keep_ms=self._keep_ms,
-                lanes=self.lanes,
+        room = min(self._slots.room, self._most)
+        fetching = asyncio.ensure_future(
+            self._broker.fetch(
+                self._identity.name, room=room, keep_ms=self._keep_ms, lanes=self.lanes
             )
+        )
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait({fetching})
+        fetched = fetching.result()
         for delivery in fetched.deliveries:
             self._slots.start(delivery, self._queues[delivery.lane])
         for entry in fetched.dropped:

@@ -10,6 +10,7 @@ import logging
 
 from aioq.broker.broker import Broker
 from aioq.broker.per_turn import MOST
+from aioq.broker.resp import ReplyError
 from aioq.broker.scripts import Delivery, Settlement
 from aioq.broker.weather import Weather
 from aioq.core.errors import BrokerUnavailable
@@ -63,12 +64,33 @@ class Settler:
                 break
             except (Weather, BrokerUnavailable) as error:
                 self._outage.turned(error)
+            except ReplyError as error:
+                verdicts = await self._settle_apart(outcomes, error)
+                break
             await asyncio.sleep(reconnect_delay(failures))
             failures += 1
         self.unsettled -= len(outcomes)
         self.done += len(outcomes)
         if verdicts.strip("K"):
             self._report(outcomes, verdicts)
+
+    async def _settle_apart(self, outcomes: list[Settlement], refusal: ReplyError) -> str:
+        """Settle one by one what was refused together, so that one bad outcome costs no other.
+
+        Such a refusal is a bug of ours; it must not take the neighbours with it.
+        """
+        if len(outcomes) == 1:
+            job_id = outcomes[0].job_id.decode()
+            log.error("Job %s: its outcome %r was refused: %s", job_id, outcomes[0].op, refusal)
+            return "B"
+        verdicts = ""
+        for outcome in outcomes:
+            try:
+                verdicts += await self._broker.settle([outcome], dead_ms=KEEP_DEAD_MS)
+            except (Weather, BrokerUnavailable, ReplyError) as error:
+                verdicts += "B"
+                log.error("Job %s was not settled.", outcome.job_id.decode(), exc_info=error)
+        return verdicts
 
     def _report(self, outcomes: list[Settlement], verdicts: str) -> None:
         """Say which words were refused: another worker has, or nobody knows, the job."""

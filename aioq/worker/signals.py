@@ -85,13 +85,15 @@ class Signals:
         if self._is_draining or self._cancelled(reason):
             return
         self._is_draining = True
-        log.info(
-            "%s: taking no more jobs; %d running jobs have %g s to end. A second signal gives "
-            "them back at once.",
-            reason,
-            self._worker.running,
-            self._worker.settings.grace,
-        )
+        if self._worker.running:
+            log.info(
+                "%s: waiting for %d running jobs, at most %g s; a second signal gives them back.",
+                reason,
+                self._worker.running,
+                self._worker.settings.grace,
+            )
+        else:
+            log.info("%s: leaving, no job runs.", reason)
         self._worker.drain()
 
     def _stop(self, reason: str) -> None:

@@ -236,7 +236,6 @@ class _Services:
             outage,
             queues=worker.queues,
             keep_ms=milliseconds(settings.result_expires),
-            most=max(1, worker.concurrency // 2),
             register=self.keeper.register,
             dropped=_report_dropped,
         )

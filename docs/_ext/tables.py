@@ -55,7 +55,7 @@ _SETTING_MEANINGS = {
     "log_format": "For the command line.",
 }
 
-LATER = options._LATER  # noqa: SLF001 - nobody else asks
+LATER = options.LATER
 """Options that are refused by name, and what brings them."""
 
 

@@ -10,8 +10,8 @@ DEAD_MS = 7 * 24 * 3_600_000
 """How long dead letters are kept."""
 
 
-def enqueue(place: Place, *jobs: NewJob) -> Enqueued:
-    return place.run(scripts.enqueue(place.prefix, count=len(jobs), jobs=jobs))
+def enqueue(place: Place, *jobs: NewJob, ask: bool = True) -> Enqueued:
+    return place.run(scripts.enqueue(place.prefix, count=len(jobs), ask=ask, jobs=jobs))
 
 
 def fetch(

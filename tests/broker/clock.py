@@ -13,6 +13,7 @@ from aioq.broker.scripts import Script
 from tests.broker.place import CLOCK, START, Place
 
 _NOW = (files("aioq.broker") / "lua" / "include" / "now.lua").read_text("utf-8")
+_ANCHOR = "local prefix = KEYS[1]\n"
 _MOVABLE = f"local now_ms = tonumber(redis.call('GET', prefix .. '{CLOCK}'))\n"
 
 
@@ -40,5 +41,8 @@ class Clock:
 
 @cache
 def _load(name: str) -> Script:
-    source = scripts.read(name).replace(_NOW, _MOVABLE).replace("'*', 'j'", "now_ms .. '-*', 'j'")
+    source = scripts.read(name)
+    if _NOW in source:  # first of all: an entry id needs the time too
+        source = source.replace(_NOW, "").replace(_ANCHOR, _ANCHOR + _MOVABLE)
+        source = source.replace("'*', 'j'", "now_ms .. '-*', 'j'")
     return Script(name, source, hashlib.sha1(source.encode()).hexdigest())  # noqa: S324 - Redis's

@@ -302,7 +302,7 @@ async def test_a_replica_is_weather_until_it_is_a_master(
         await broker.enqueue(new_job("a"))
         await broker.command("REPLICAOF", "127.0.0.1", 1)
         with pytest.raises(Weather, match=r"enqueue\.lua: READONLY"):
-            await broker.run(scripts.enqueue(place.prefix, count=1, jobs=[new_job("b")]))
+            await broker.run(scripts.enqueue(place.prefix, count=1, ask=False, jobs=[new_job("b")]))
         asking = asyncio.create_task(broker.enqueue(new_job("b")))
         await broker.command("REPLICAOF", "NO", "ONE")
         assert (await asking)[0]

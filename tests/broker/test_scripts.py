@@ -39,6 +39,7 @@ class Argument(NamedTuple):
     """One line of the ARGV section of a header."""
 
     name: str
+    is_flag: bool
     each: int
     fields: list[str]
     """What the values of each item are, where the header names them."""
@@ -63,7 +64,8 @@ def arguments(name: str) -> list[Argument]:
     for line in section(name, "ARGV"):
         word, kind, rest = [*re.split(r" {2,}", line), "", ""][:3]
         each = re.fullmatch(r"(\d+) each", kind)
-        parsed.append(Argument(word, int(each[1]) if each else 0, re.split(r",\s*", rest)))
+        fields = re.split(r",\s*", rest)
+        parsed.append(Argument(word, kind == "0 or 1", int(each[1]) if each else 0, fields))
     return parsed
 
 
@@ -110,8 +112,8 @@ def test_a_stub_sends_what_it_takes_in_the_order_of_the_header(name: str) -> Non
             given[argument.name] = [f"{argument.name}-1", f"{argument.name}-2"]
             expected += given[argument.name]
         else:
-            given[argument.name] = argument.name.upper()
-            expected.append(argument.name.upper())
+            given[argument.name] = True if argument.is_flag else argument.name.upper()
+            expected.append(given[argument.name])
     call = stub(name)("PREFIX", **given)
     assert call.script == scripts.load(name)
     assert list(call.arguments) == expected
@@ -140,7 +142,8 @@ def test_a_fetched_job_has_the_fields_of_the_header() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_locals_are_bound_in_the_order_of_the_header(name: str) -> None:
-    positions = [int(n) for n in re.findall(r"ARGV\[(\d+)\]", code(OWN[name]))]
+    bound = re.findall(r"^local .*", code(OWN[name]), re.MULTILINE)
+    positions = [int(n) for n in re.findall(r"ARGV\[(\d+)\]", "".join(bound))]
     assert positions == sorted(positions)
 
 

@@ -39,7 +39,7 @@ def sync_broker_on(
 
 def enqueuing(place: Place, *names: str) -> Call[Enqueued]:
     jobs = [new_job(name) for name in names]
-    return scripts.enqueue(place.prefix, count=len(jobs), jobs=jobs)
+    return scripts.enqueue(place.prefix, count=len(jobs), ask=True, jobs=jobs)
 
 
 def looking(place: Place) -> Call[Looked]:

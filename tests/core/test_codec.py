@@ -4,6 +4,7 @@ import builtins
 import gzip
 import sys
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, get_args
 
@@ -45,10 +46,10 @@ def encode(
     )
 
 
-def received(annotation: Any, value: object) -> Any:
+def received(annotation: object, value: object) -> object:
     """Send a value to a task that annotates it so, and return what the task gets."""
 
-    def task(value: Any) -> None: ...
+    def task(value: object) -> None: ...
 
     task.__annotations__["value"] = annotation
     parameters = Parameters(task, task="task", injected=Context, bind=False)
@@ -84,8 +85,9 @@ def test_a_result_arrives_too(value: object) -> None:
 
 def test_an_aware_moment_keeps_its_instant_in_utc() -> None:
     moment = datetime(2026, 3, 29, 2, 30, tzinfo=timezone(timedelta(hours=5, minutes=30)))
-    assert received(datetime, moment) == moment
-    assert received(datetime, moment).tzinfo is UTC
+    arrived = received(datetime, moment)
+    assert isinstance(arrived, datetime)
+    assert (arrived, arrived.tzinfo) == (moment, UTC)
 
 
 def test_a_plain_payload_is_two_bytes_and_messagepack_without_empty_tails() -> None:
@@ -141,8 +143,6 @@ CYCLE.append(CYCLE)
         (CYCLE, "list"),
         ([{"a": object()}], "list"),
         (sys, "module"),
-        (1j, "complex"),
-        (st.integers(), "IntegersStrategy"),
     ],
 )
 def test_what_cannot_be_serialised_is_named_with_its_task_and_type(
@@ -227,10 +227,9 @@ def test_a_worker_that_lacks_zstd_leaves_the_job_to_another(
 
 def raised(error: BaseException) -> BaseException:
     """Give an error a traceback."""
-    try:
+    with suppress(BaseException):
         raise error
-    except BaseException as caught:  # noqa: BLE001 - whatever it is
-        return caught
+    return error
 
 
 class Custom(Exception):
@@ -301,6 +300,15 @@ BUILTINS: list[BaseException] = [
 ]
 
 
+KINDS = [
+    kind
+    for kind in vars(builtins).values()
+    if isinstance(kind, type)
+    and issubclass(kind, BaseException)
+    and not issubclass(kind, BaseExceptionGroup)
+]
+
+
 @pytest.mark.parametrize("error", BUILTINS, ids=lambda error: type(error).__name__)
 def test_a_builtin_error_comes_back_as_the_cause(error: BaseException) -> None:
     failed = codec.failure(codec.encode_error(raised(error)))
@@ -344,24 +352,11 @@ def test_every_error_can_be_written_and_read(error: BaseException) -> None:
     assert codec.decode_error(data).exc_type == failed.exc_type
 
 
-@given(
-    st.sampled_from(
-        [
-            kind
-            for kind in vars(builtins).values()
-            if isinstance(kind, type) and issubclass(kind, BaseException)
-        ]
-    ),
-    st.lists(PLAIN | st.just(object()), max_size=5),
-)
+@given(st.sampled_from(KINDS), st.lists(PLAIN | st.just(object()), max_size=5))
 def test_any_builtin_error_with_any_arguments_can_be_written_and_read(
     kind: type[BaseException], args: list[Any]
 ) -> None:
-    error = (
-        kind.__new__(kind, *args)
-        if not issubclass(kind, BaseExceptionGroup)
-        else kind("a", [Exception()])
-    )
+    error = kind.__new__(kind, *args)
     error.args = tuple(args)
     assert codec.failure(codec.encode_error(error)).exc_type == kind.__name__
 

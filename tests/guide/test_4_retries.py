@@ -125,3 +125,24 @@ async def test_a_job_that_waits_for_its_retry_says_so_and_why() -> None:
         info = await job.info()
         assert info.error is not None
         assert (info.error.exc_type, info.retries, info.args) == ("ValueError", 1, ())
+
+
+@app.task(bind=True, max_retries=None)
+async def never_again(self: Context, countdown: float) -> None:
+    self.retry(countdown=countdown)
+
+
+@pytest.mark.parametrize("countdown", [1e20, 2.0**1000, float("inf")])
+async def test_a_retry_in_the_endless_future_harms_no_neighbour(countdown: float) -> None:
+    async with running(app) as worker:
+        jobs = [await never_again.enqueue(countdown), await by_hand.enqueue(0)]
+        await worker.run_until_idle()
+
+        assert [await job.status() for job in jobs] == [JobState.RETRY, JobState.SUCCESS]
+        assert (await jobs[0].info()).due_at is not None
+
+
+async def test_a_retry_after_no_number_fails_the_job() -> None:
+    async with running(app):
+        with pytest.raises(TaskFailed, match="countdown=nan is no number"):
+            await (await never_again.enqueue(float("nan"))).result(timeout=10)

@@ -1,4 +1,4 @@
--- Count what is left to do in some lanes: ready, running, and delayed but due.
+-- Count what waits in some lanes for a worker: ready, or delayed and due.
 --
 -- KEYS   prefix     anchor   every key of the partition starts with it
 -- ARGV   lanes      1 each   queue:priority
@@ -11,6 +11,11 @@ local prefix = KEYS[1]
 
 local jobs = call('ZCOUNT', prefix .. 'd', '-inf', now_ms)
 for _, lane in ipairs(ARGV) do
-  jobs = jobs + call('XLEN', prefix .. 's:' .. lane)
+  local stream = prefix .. 's:' .. lane
+  local entries = call('XLEN', stream)
+  if entries > 0 then
+    local pending = redis.pcall('XPENDING', stream, 'w') -- an error: no group, nothing delivered yet
+    jobs = jobs + entries - (pending.err and 0 or pending[1])
+  end
 end
 return jobs

@@ -3,7 +3,7 @@
 -- KEYS   prefix     anchor   every key of the partition starts with it
 -- ARGV   worker     text     the consumer; it must hold a lease
 --        room       int      at most this many jobs
---        keep_ms    int      how long the record of an expired job is kept
+--        keep_ms    int      how long an expired job is kept, 120 s at least
 --        lanes      1 each   queue:priority, best first
 -- REPLY  now_ms     int      the server's clock; -1: this worker holds no lease
 --        next_ms    int      when the next delayed job is due; 0: none is
@@ -16,7 +16,7 @@
 
 local call = redis.call
 local prefix = KEYS[1]
-local worker, room, keep_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local worker, room, keep_ms = ARGV[1], tonumber(ARGV[2]), math.max(tonumber(ARGV[3]), 120000)
 local FIRST_LANE = 4
 local PROMOTED_PER_CALL = 200
 local scan = room + 250 -- entries looked at: expired ones cost time too, and a call stays short
