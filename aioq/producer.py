@@ -4,10 +4,11 @@ Everything that can be wrong with a call is found here, before anything is sent.
 """
 
 import asyncio
-import binascii
 import fnmatch
+import itertools
 import logging
 import os
+import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -183,21 +184,35 @@ def by_relevance(patterns: dict[str, Any], name: str) -> list[str]:
 
 
 _ALPHABET = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"  # as ASCII sorts
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
-_last_prefix: tuple[int, str] = (0, "")
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_random = random.Random()  # of our own, which nobody else seeds
+_count = itertools.count(_random.getrandbits(24))
+_prefix: tuple[int, str] = (0, "")
 
 
 def new_job_id() -> str:
-    """Return a fresh id of 18 characters: 42 bits of time in ms, then 66 random bits.
+    """Return a fresh id of 18 characters: 42 bits of time in ms, 42 random bits, 24 of a count.
 
-    Ids made later sort later, as those of UUIDv7 (RFC 9562) do; they are as short as they can be,
-    because the server keeps one for each job, finished ones too.
+    The random bits are drawn anew every millisecond, so two processes would need the same ones in
+    the same millisecond, and the same count.  Ids made later sort later, as those of UUIDv7
+    (RFC 9562) do; they are short because the server keeps one for every job, finished ones too.
     """
-    global _last_prefix  # noqa: PLW0603 - the prefix is the same for a whole millisecond
+    global _prefix  # noqa: PLW0603 - the prefix is the same for a whole millisecond
     now_ms = time.time_ns() // 1_000_000
-    made_at, prefix = _last_prefix
+    made_at, prefix = _prefix
     if made_at != now_ms:
-        prefix = "".join(_ALPHABET[now_ms >> shift & 63] for shift in range(36, -1, -6))
-        _last_prefix = (now_ms, prefix)
-    random = binascii.b2a_base64(os.urandom(9), newline=False)[:11]
-    return prefix + random.translate(_URL_SAFE).decode()
+        bits = now_ms << 42 | _random.getrandbits(42)
+        prefix = "".join([_PAIRS[bits >> shift & 4095] for shift in range(72, -1, -12)])
+        _prefix = (now_ms, prefix)
+    count = next(_count) & 0xFFFFFF
+    return prefix + _PAIRS[count >> 12] + _PAIRS[count & 4095]
+
+
+def _start_anew() -> None:
+    """Share neither the prefix nor the random bits with the process this one was forked from."""
+    global _prefix  # noqa: PLW0603 - see above
+    _random.seed()
+    _prefix = (0, "")
+
+
+os.register_at_fork(after_in_child=_start_anew)

@@ -60,6 +60,7 @@ async def main() -> int:
         workers = [await start_worker(server.url) for _ in range(2)]
         print(f"Two workers       pids {', '.join(str(worker.pid) for worker in workers)}")
         try:
+            await until_ready(server.url)
             with app.connected_to(server.url):
                 await take_census(files)
                 await show_a_retry()
@@ -148,10 +149,9 @@ def print_failure(
 ) -> None:
     """Print one error as the caller gets it."""
     print(f"\nFailed: {failed} files do not parse, for example {files[job].name} (job {job.id}):")
-    print(f"  {error}")
-    print(f"  its cause is a real {type(error.__cause__).__name__} again: {error.__cause__!r}")
-    print("  " + error.traceback.strip().splitlines()[0])
-    for line in error.traceback.strip().splitlines()[-4:]:
+    print(f"  raised here: {error!r}")
+    print(f"  its cause is the original type again: {type(error.__cause__).__name__}")
+    for line in error.traceback.strip().splitlines()[-5:]:
         print(f"  {line}")
 
 
@@ -171,6 +171,16 @@ async def start_worker(url: str) -> Process:
         env={**os.environ, "AIOQ_URL": url},
         stderr=None if "-v" in sys.argv else asyncio.subprocess.DEVNULL,
     )
+
+
+async def until_ready(url: str) -> None:
+    """Ask `aioq check`, as a probe would, until a live worker answers for the queue."""
+    probe = (sys.executable, "-m", "aioq", "check", "--queue", "default", "--url", url)
+    silent = asyncio.subprocess.DEVNULL
+    for _ in range(50):
+        check = await asyncio.create_subprocess_exec(*probe, stdout=silent, stderr=silent)
+        if await check.wait() == 0:
+            return
 
 
 async def stop_workers(workers: Sequence[Process]) -> list[int]:

@@ -39,10 +39,11 @@ class Broker:
         self.enqueue_timeout = enqueue_timeout
         self._prefix = keys.prefix
         self._connection: Connection | None = None
+        self._loop = asyncio.get_running_loop()
         self._asked: dict[str, float] = {}
         self._dialing: asyncio.Task[Connection] | None = None
         self._guard: AsyncGenerator[None] | None = None
-        self._new_jobs = PerTurn(self, self._each_enqueue_call, patience=enqueue_timeout)
+        self._new_jobs = PerTurn(self, self._enqueue_each, patience=enqueue_timeout)
         self._updates = PerTurn(self, self._updates_call, patience=enqueue_timeout)
         self.waiters = Waiters(topology, keys, self)
 
@@ -51,37 +52,34 @@ class Broker:
         """The shared connection, if it is open."""
         return self._connection
 
-    async def enqueue(self, job: NewJob) -> tuple[bool, list[str]]:
+    def enqueue(self, job: NewJob) -> asyncio.Future[tuple[bool, list[str]]]:
         """Create one job, in one call with all others of this turn.
 
         Returns:
-            Whether this call made the job, and queues of the call that no live worker serves.
-
-        Raises:
-            BrokerUnavailable: the server stayed away for `enqueue_timeout`.
-            BrokerFull: the server is full.
+            A future of whether this call made the job, and of queues that nobody serves.  It
+            raises BrokerUnavailable when the server stayed away for `enqueue_timeout`, and
+            BrokerFull when it is full.
         """
-        return await self._new_jobs.submit(job)
+        return self._new_jobs.submit(job)
 
     async def enqueue_batch(self, jobs: Sequence[NewJob]) -> scripts.Enqueued:
         """Create at most 250 jobs in one call; see `enqueue`."""
-        return await self.persist(self._enqueue_call(jobs), patience=self.enqueue_timeout)
+        ask = self._asks_who_serves(jobs)
+        call = scripts.enqueue(self._prefix, count=len(jobs), ask=ask, jobs=jobs)
+        return await self.persist(call, patience=self.enqueue_timeout)
 
-    def _enqueue_call(self, jobs: Sequence[NewJob]) -> Call[scripts.Enqueued]:
-        ask = self._asks_who_serves({job.lane for job in jobs})
-        return scripts.enqueue(self._prefix, count=len(jobs), ask=ask, jobs=jobs)
+    def _enqueue_each(self, jobs: Sequence[NewJob]) -> Call[Sequence[tuple[bool, list[str]]]]:
+        ask = self._asks_who_serves(jobs)
+        return scripts.enqueue_each(self._prefix, count=len(jobs), ask=ask, jobs=jobs)
 
-    def _each_enqueue_call(self, jobs: Sequence[NewJob]) -> Call[Sequence[tuple[bool, list[str]]]]:
-        call = self._enqueue_call(jobs)
-        return Call(call.script, call.arguments, scripts.parse_each_enqueued)
-
-    def _asks_who_serves(self, lanes: set[str]) -> bool:
+    def _asks_who_serves(self, jobs: Sequence[NewJob]) -> bool:
         """Whether to ask again, once a second per lane, if anybody serves the queues."""
-        now = asyncio.get_running_loop().time()
-        due = [lane for lane in lanes if now - self._asked.get(lane, 0) > ASK_WHO_SERVES]
-        for lane in due:
-            self._asked[lane] = now
-        return bool(due)
+        now, asked, ask = self._loop.time(), self._asked, False
+        for job in jobs:
+            if now >= asked.get(job.lane, 0.0):
+                asked[job.lane] = now + ASK_WHO_SERVES
+                ask = True
+        return ask
 
     async def fetch(self, worker: str, *, room: int, keep_ms: int, lanes: Sequence[str]) -> Fetched:
         """Promote what is due and take up to `room` jobs; one attempt."""

@@ -22,16 +22,9 @@ class KeyKind(NamedTuple):
 
 
 TABLE = (
-    KeyKind(
-        "j:<job>",
-        "hash",
-        "after the end: result_expires, 120 s at least; 7 days if dead",
-        "a record",
-    ),
+    KeyKind("j:<job>", "hash", "ended: result_expires, at least 120 s; dead: 7 days", "a record"),
     KeyKind("y:<job>", "string", "none; 7 days in a dead letter", "a payload outside a stream"),
-    KeyKind(
-        "v:<job>", "string", "result_expires; an error 7 days", "a result over 64 bytes, an error"
-    ),
+    KeyKind("v:<job>", "string", "result_expires; 7 days", "a result over 64 bytes; an error"),
     KeyKind("s:<queue>:<priority>", "stream", "none", "one entry per delivery; group `w`"),
     KeyKind("l", "set", "none", "lanes that may hold undelivered entries"),
     KeyKind("d", "zset", "none", "delayed jobs by due time, ms"),

@@ -44,21 +44,23 @@ class PerTurn(Generic[Item, Result]):
         *,
         patience: float,
     ) -> None:
-        self._line = line
+        self.line = line
+        self.patience = patience
         self._make = make
-        self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._collected: list[tuple[Item, asyncio.Future[Result]]] = []
-        self._under_way: set[_Batch[Item, Result]] = set()
         self._is_scheduled = False
+        self._under_way = 0
+        self._idle = asyncio.Event()
 
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """Add a request; the future gets its result, or what the call raised."""
         future: asyncio.Future[Result] = self._loop.create_future()
-        self._collected.append((item, future))
         if not self._under_way and not self._is_scheduled:
-            self._flush()
-        elif not self._is_scheduled:
+            self._send([item], [future])
+            return future
+        self._collected.append((item, future))
+        if not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self._flush)
         return future
@@ -66,33 +68,30 @@ class PerTurn(Generic[Item, Result]):
     async def finished(self) -> None:
         """Wait until everything that was submitted has been answered."""
         while self._collected or self._under_way:
-            waiting = [future for batch in self._under_way for _, future in batch.requests]
-            await (asyncio.wait(waiting) if waiting else asyncio.sleep(0))
-            await asyncio.sleep(0)
+            self._idle.clear()
+            await self._idle.wait()
+
+    def answered(self) -> None:
+        """Note that a batch has its answers."""
+        self._under_way -= 1
+        if not self._under_way:
+            self._idle.set()
 
     def _flush(self) -> None:
         self._is_scheduled = False
         collected, self._collected = self._collected, []
         for start in range(0, len(collected), MOST):
-            batch = _Batch(self, collected[start : start + MOST])
-            self._under_way.add(batch)
-            batch.send()
+            items, futures = zip(*collected[start : start + MOST], strict=True)
+            self._send(items, futures)
 
-    def call(self, items: Sequence[Item]) -> Call[Sequence[Result]]:
-        """Make the call for some items."""
-        return self._make(items)
-
-    def connection(self) -> Connection | None:
-        """The connection to send on now, if there is one."""
-        return self._line.connection
-
-    async def persist(self, call: Call[Sequence[Result]]) -> Sequence[Result]:
-        """Run a call through weather."""
-        return await self._line.persist(call, patience=self._patience)
-
-    def answered(self, batch: "_Batch[Item, Result]") -> None:
-        """Forget a batch."""
-        self._under_way.discard(batch)
+    def _send(self, items: Sequence[Item], futures: Sequence[asyncio.Future[Result]]) -> None:
+        batch = _Batch(self, self._make(items), futures)
+        self._under_way += 1
+        connection = self.line.connection
+        if connection is None:
+            batch.ask_again()
+        else:
+            connection.send(batch.call.command, batch)
 
 
 class _Batch(Generic[Item, Result]):
@@ -102,56 +101,58 @@ class _Batch(Generic[Item, Result]):
     else is left to a task that asks again.
     """
 
+    __slots__ = ("_asking", "_futures", "_owner", "call")
+
     def __init__(
         self,
         owner: PerTurn[Item, Result],
-        requests: list[tuple[Item, asyncio.Future[Result]]],
+        call: Call[Sequence[Result]],
+        futures: Sequence[asyncio.Future[Result]],
     ) -> None:
-        self.requests = requests
+        self.call = call
         self._owner = owner
-        self._call = owner.call([item for item, _ in requests])
-        self._persisting: asyncio.Task[None] | None = None
-
-    def send(self) -> None:
-        connection = self._owner.connection()
-        if connection is None:
-            self.set_exception(ConnectionError())
-        else:
-            connection.send(self._call.command, self)
+        self._futures = futures
+        self._asking: asyncio.Task[None] | None = None
 
     def done(self) -> bool:
         """Never before its reply, as far as the connection is concerned."""
         return False
 
     def set_result(self, reply: Reply) -> None:
-        self._succeed(self._call.parse(reply))
+        """Hand the results out."""
+        self._succeed(self.call.parse(reply))
 
-    def set_exception(self, exception: BaseException) -> None:  # noqa: ARG002 - a future's signature
-        """Ask again in a task; the same error, if it is none of the weather, comes back there."""
-        self._persisting = asyncio.ensure_future(self._persist())
+    def set_exception(self, exception: BaseException) -> None:  # noqa: ARG002 - as a future has it
+        """Ask again; an error that is none of the weather comes back there."""
+        self.ask_again()
 
     def exception(self) -> None:
-        """Do as if the error had been looked at."""
+        """Count the error as looked at."""
 
-    async def _persist(self) -> None:
+    def ask_again(self) -> None:
+        """Leave the call to a task that persists through weather."""
+        self._asking = asyncio.ensure_future(self._ask())
+
+    async def _ask(self) -> None:
+        owner = self._owner
         try:
-            results = await self._owner.persist(self._call)
+            results = await owner.line.persist(self.call, patience=owner.patience)
         except Exception as error:  # noqa: BLE001 - handed on to whoever asked
-            self._owner.answered(self)
-            for _, future in self.requests:
+            owner.answered()
+            for future in self._futures:
                 if not future.done():
                     future.set_exception(error)
                     future.exception()  # a caller that has gone need not be told
         except asyncio.CancelledError:
-            self._owner.answered(self)
-            for _, future in self.requests:
+            owner.answered()
+            for future in self._futures:
                 future.cancel()
             raise
         else:
             self._succeed(results)
 
     def _succeed(self, results: Sequence[Result]) -> None:
-        self._owner.answered(self)
-        for (_, future), result in zip(self.requests, results, strict=True):
+        self._owner.answered()
+        for future, result in zip(self._futures, results, strict=True):
             if not future.done():
                 future.set_result(result)

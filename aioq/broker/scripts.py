@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from aioq.broker.resp import Argument, Reply
@@ -86,10 +87,21 @@ class Enqueued(NamedTuple):
 
 def enqueue(prefix: str, *, count: int, ask: bool, jobs: Iterable[NewJob]) -> Call[Enqueued]:
     """Create jobs."""
-    flat: list[Argument] = [prefix, count, int(ask)]
-    for job in jobs:
-        flat += job
-    return Call(load("enqueue"), tuple(flat), _parse_enqueued)
+    return Call(load("enqueue"), _flat((prefix, count, int(ask)), jobs), _parse_enqueued)
+
+
+def enqueue_each(
+    prefix: str, *, count: int, ask: bool, jobs: Iterable[NewJob]
+) -> Call[Sequence[tuple[bool, list[str]]]]:
+    """Create jobs, and answer for each by itself."""
+    return Call(load("enqueue"), _flat((prefix, count, int(ask)), jobs), _parse_each_enqueued)
+
+
+def _flat(
+    head: tuple[Argument, ...], items: Iterable[tuple[Argument, ...]]
+) -> tuple[Argument, ...]:
+    """Lay items out one after the other, as ARGV has them."""
+    return (*head, *chain.from_iterable(items))
 
 
 def _parse_enqueued(reply: Reply) -> Enqueued:
@@ -97,8 +109,12 @@ def _parse_enqueued(reply: Reply) -> Enqueued:
     return Enqueued(_parse_flags(created), [name.decode() for name in unserved])
 
 
-def parse_each_enqueued(reply: Reply) -> Sequence[tuple[bool, list[str]]]:
-    """Read the reply of `enqueue` for each job by itself."""
+_MADE: Sequence[tuple[bool, list[str]]] = ((True, []),)
+
+
+def _parse_each_enqueued(reply: Reply) -> Sequence[tuple[bool, list[str]]]:
+    if reply == [b"1", []]:  # what nearly every single enqueue hears
+        return _MADE
     created, unserved = _parse_enqueued(reply)
     return [(flag, unserved) for flag in created]
 
@@ -160,10 +176,7 @@ def settle(
     prefix: str, *, count: int, dead_ms: int, dead_max: int, outcomes: Iterable[Settlement]
 ) -> Call[str]:
     """Settle deliveries; the reply has one letter each."""
-    flat: list[Argument] = [prefix, count, dead_ms, dead_max]
-    for outcome in outcomes:
-        flat += outcome
-    return Call(load("settle"), tuple(flat), bytes.decode)
+    return Call(load("settle"), _flat((prefix, count, dead_ms, dead_max), outcomes), bytes.decode)
 
 
 class Update(NamedTuple):
@@ -177,10 +190,7 @@ class Update(NamedTuple):
 
 def update(prefix: str, *, count: int, updates: Iterable[Update]) -> Call[list[bool]]:
     """Note something on running deliveries; the reply says which were accepted."""
-    flat: list[Argument] = [prefix, count]
-    for each in updates:
-        flat += each
-    return Call(load("update"), tuple(flat), _parse_flags)
+    return Call(load("update"), _flat((prefix, count), updates), _parse_flags)
 
 
 def _parse_flags(reply: bytes) -> list[bool]:

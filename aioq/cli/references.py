@@ -83,6 +83,7 @@ def load(reference: Reference) -> tuple[Reference, Aioq]:
         _require_file(reference.file)
         add_to_path(reference.root or reference.file.parent)
     module = _import(reference)
+    _require_same_file(module, reference.file)
     if reference.attribute:
         return reference, _named(module, reference)
     attribute, app = _only(module, reference)
@@ -253,6 +254,17 @@ def _require_file(file: Path) -> None:
         beside = file.parent.glob("*.py") if file.parent.is_dir() else ()
         near = meant(file.name, [path.name for path in beside])
         message = f"there is no file {file}{near}"
+        raise NotLoaded(message)
+
+
+def _require_same_file(module: ModuleType, file: Path | None) -> None:
+    """Refuse what another module of the same name has, such as the standard library's `queue`."""
+    found = module.__file__
+    if file is not None and found is not None and Path(found).resolve() != file:
+        message = (
+            f"{file} cannot be imported as {module.__name__!r}: {found} has that name as well; "
+            "rename the file"
+        )
         raise NotLoaded(message)
 
 

@@ -87,9 +87,9 @@ class Settler:
         for outcome in outcomes:
             try:
                 verdicts += await self._broker.settle([outcome], dead_ms=KEEP_DEAD_MS)
-            except (Weather, BrokerUnavailable, ReplyError) as error:
+            except (Weather, BrokerUnavailable, ReplyError):
                 verdicts += "B"
-                log.error("Job %s was not settled.", outcome.job_id.decode(), exc_info=error)
+                log.exception("Job %s was not settled.", outcome.job_id.decode())
         return verdicts
 
     def _report(self, outcomes: list[Settlement], verdicts: str) -> None:

@@ -14,14 +14,15 @@ def backlog(place: Place, *lanes: str) -> int:
     return place.run(scripts.backlog(place.prefix, lanes=lanes))
 
 
-def test_jobs_count_from_their_enqueue_to_their_end(place: Place, clock: Clock) -> None:
+def test_jobs_count_until_a_worker_has_them(place: Place, clock: Clock) -> None:
     assert backlog(place, "default:5", "mail:9") == 0
     enqueue(place, new_job("a"), new_job("b", lane="mail:9"), new_job("c", lane="other:5"))
     assert backlog(place, "default:5", "mail:9") == 2
     [delivery] = deliver(place)
+    enqueue(place, new_job("d"))
     assert backlog(place, "default:5", "mail:9") == 2
-    settle(place, outcome(delivery, "c", 0))
-    assert backlog(place, "default:5", "mail:9") == 1
+    settle(place, outcome(delivery, "n", "+0"))
+    assert backlog(place, "default:5", "mail:9") == 3
 
 
 def test_a_delayed_job_counts_from_the_moment_it_is_due(place: Place, clock: Clock) -> None:

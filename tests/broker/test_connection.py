@@ -162,9 +162,9 @@ async def test_a_lost_reply_of_an_enqueue_makes_one_job(place: Place) -> None:
         await broker.connect()
         await broker.enqueue(new_job("warm"))
         proxy.cut_after(0)
-        assert await broker.enqueue(new_job("a")) == (True, ["default"])
+        assert (await broker.enqueue(new_job("a")))[0]
         proxy.cut_after(3)
-        assert await broker.enqueue(new_job("mine", nonce="n1")) == (True, ["default"])
+        assert (await broker.enqueue(new_job("mine", nonce="n1")))[0]
         assert proxy.accepted == 3
     assert [each.job_id for each in deliver(place)] == [b"warm", b"a", b"mine"]
 
@@ -172,12 +172,10 @@ async def test_a_lost_reply_of_an_enqueue_makes_one_job(place: Place) -> None:
 async def test_enqueues_of_one_turn_share_one_call_and_one_fate(place: Place) -> None:
     async with proxy_to(place.url) as proxy, broker_on(place, url=proxy.url) as broker:
         await broker.connect()
-        before = place.admin("INFO", "commandstats")
         proxy.cut_after(0)
         made = await asyncio.gather(*(broker.enqueue(new_job(str(n))) for n in range(100)))
         assert all(created for created, _ in made)
         assert proxy.accepted == 2
-        assert before
     assert len(deliver(place)) == 100
 
 
