@@ -104,16 +104,16 @@ def _flat(
     return (*head, *chain.from_iterable(items))
 
 
-def _parse_enqueued(reply: Reply) -> Enqueued:
-    created, unserved = reply
+def _parse_enqueued(reply: bytes) -> Enqueued:
+    created, *unserved = reply.split()
     return Enqueued(_parse_flags(created), [name.decode() for name in unserved])
 
 
 _MADE: Sequence[tuple[bool, list[str]]] = ((True, []),)
 
 
-def _parse_each_enqueued(reply: Reply) -> Sequence[tuple[bool, list[str]]]:
-    if reply == [b"1", []]:  # what nearly every single enqueue hears
+def _parse_each_enqueued(reply: bytes) -> Sequence[tuple[bool, list[str]]]:
+    if reply == b"1":  # what nearly every single enqueue hears
         return _MADE
     created, unserved = _parse_enqueued(reply)
     return [(flag, unserved) for flag in created]

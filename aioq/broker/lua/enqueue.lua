@@ -4,8 +4,8 @@
 -- ARGV   count      int      number of jobs
 --        ask        0 or 1   1: say which queues nobody serves
 --        jobs       7 each   job_id, lane, task, due, expires, nonce, payload
--- REPLY  created    text     per job: 1 this call made it, 0 it was there
---        unserved   list     queues that no live worker serves, where that was asked
+-- REPLY  created    text     per job: 1 this call made it, 0 it was there; then, where that was
+--                            asked, a space and the name of each queue that no live worker serves
 --
 -- Sent again after a lost reply it makes nothing new: a generated id is its own proof, an id
 -- chosen by the user is recognised by the nonce of the call that made it (G5).
@@ -25,7 +25,7 @@ if count == 1 and not ask and ARGV[6] == '' and ARGV[7] == '' and ARGV[8] == '' 
     local bell = prefix .. 'b:' .. string.sub(lane, 1, -3) -- a priority has one digit
     if call('LLEN', bell) < 16 then call('RPUSH', bell, '') end
   end
-  return { '1', {} }
+  return '1'
 end
 
 -- include now
@@ -79,12 +79,12 @@ for index = 0, count - 1 do
   end
 end
 
-local unserved = {}
+local unserved = ''
 for name, jobs in pairs(arrivals) do
   if heads[name] then jobs = jobs + 1 end
   if jobs > 0 then ring(name, jobs) end
   if ask and call('EXISTS', prefix .. 'sv:' .. name) == 0 then
-    unserved[#unserved + 1] = name
+    unserved = unserved .. ' ' .. name
   end
 end
-return { table.concat(created), unserved }
+return table.concat(created) .. unserved
