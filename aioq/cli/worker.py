@@ -12,7 +12,6 @@ from aioq.cli.blame import explain
 from aioq.cli.failures import Failure, NotLoaded, debugging, from_server, no_server, note
 from aioq.cli.tie import Tie
 from aioq.core.errors import AioqError, BrokerUnavailable, ConfigurationError
-from aioq.core.settings import Settings
 from aioq.observe import logs
 from aioq.worker import Worker, banner
 from aioq.worker.signals import Signals
@@ -77,28 +76,27 @@ def worker(
     found = discovery.find(app, app_flag, settings, say=_quiet if tie.is_restart else note)
     made = Worker(discovery.configured(found, chosen), burst=burst)
     settings = made.settings
-    logs.configure(
-        settings.log_level, settings.log_format, force=not chosen.keys().isdisjoint(_LOGGING)
-    )
+    is_flag = not chosen.keys().isdisjoint({"log_level", "log_format"})
+    logs.configure(settings.log_level, settings.log_format, force=is_flag)
     with from_server():
         _ = found.app.server
-    loop = _best_loop()
     tie.tell(found.app)
-    if not tie.is_restart:
-        _introduce(made, found, settings, loop)
-    serve(made, loop, tie)
+    loop = _best_loop()
 
+    def introduce() -> None:
+        if not tie.is_restart:
+            _introduce(made, found, loop)
 
-_LOGGING = {"log_level", "log_format"}
+    _serve(made, loop, tie, introduce)
 
 
 def _quiet(message: str) -> None:
     """Say nothing: it has been said before the restart."""
 
 
-def _introduce(made: Worker, found: discovery.Found, settings: Settings, loop: Loop) -> None:
+def _introduce(made: Worker, found: discovery.Found, loop: Loop) -> None:
     facts = banner.facts(made, app=found.reference.name, found=found.how, loop=loop.name)
-    if settings.log_format == "json":
+    if made.settings.log_format == "json":
         log.info("The worker starts.", extra=facts)
     else:
         click.echo(banner.render(facts), err=True)
@@ -112,12 +110,12 @@ def _best_loop() -> Loop:
     return Loop("uvloop", uvloop.new_event_loop)
 
 
-def serve(made: Worker, loop: Loop, tie: Tie) -> None:
+def _serve(made: Worker, loop: Loop, tie: Tie, introduce: Callable[[], None]) -> None:
     """Run a worker to its end, and leave even if threads are inside a task's function."""
     failure: click.ClickException | None = None
     with asyncio.Runner(loop_factory=loop.factory) as runner:
         try:
-            runner.run(_run(made, tie))
+            runner.run(_run(made, tie, introduce))
         except click.ClickException as error:
             failure = error
         # Before the runner closes: that waits for the threads of asyncio.to_thread.
@@ -129,9 +127,10 @@ def serve(made: Worker, loop: Loop, tie: Tie) -> None:
         raise failure
 
 
-async def _run(made: Worker, tie: Tie) -> None:
+async def _run(made: Worker, tie: Tie, introduce: Callable[[], None]) -> None:
     with Signals(made) as signals:
         tie.listen(signals.drain, signals.stop)
+        introduce()  # who sees it may send signals
         ready = asyncio.ensure_future(_say_when_ready(made))
         try:
             await made.run()

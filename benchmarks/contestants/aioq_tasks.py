@@ -18,7 +18,7 @@ class AioqTasks(Contestant):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._app = Aioq(url, name="bench")
+        self._app = Aioq(url)
         self._tasks = {name: self._app.task(function) for name, function in TASKS.items()}
         self._noop = self._tasks["noop"]
 

@@ -65,6 +65,15 @@ class Running:
         for number in numbers:
             os.kill(self.pid, number)
 
+    def send_until_it_ends(self, number: signal.Signals) -> None:
+        """Send a signal again and again: two that come at once may count as one."""
+
+        def ends() -> bool:
+            self.send(number)
+            return self._process.poll() is not None
+
+        wait_until(ends)
+
     def interrupt(self) -> None:
         """Press Ctrl-C: every process of the terminal hears it."""
         os.killpg(self.pid, signal.SIGINT)

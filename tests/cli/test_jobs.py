@@ -28,7 +28,7 @@ def staffed(shop: Terminal) -> Terminal:
 
 def test_enqueue_prints_the_id_of_the_job(shop: Terminal, url: str) -> None:
     done = shop.run("enqueue", "tasks.add", "4", "y=6")
-    info = look(url, done.out.strip()))
+    info = look(url, done.out.strip())
 
     assert done.code == 0
     assert (info.task, info.args, info.kwargs) == ("tasks.add", (4,), {"y": 6})

@@ -1,0 +1,169 @@
+"""What a type checker must understand: checked by pyright, never run."""
+
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any, NoReturn, assert_type
+
+from aioq import (
+    CONTEXT,
+    Aioq,
+    Context,
+    Job,
+    JobInfo,
+    JobState,
+    Progress,
+    Settings,
+    Signature,
+    TaskFailed,
+    current_job,
+    task,
+)
+
+app = Aioq(settings=Settings(url="redis://localhost", lease=30, queues=("a", "b")))
+
+# Tasks of every kind
+
+
+@app.task
+async def add(x: int, y: int = 0) -> int:
+    return x + y
+
+
+@app.task
+def render(name: str, *, width: float) -> bytes:
+    return name.encode()
+
+
+@app.task(queue="mail", autoretry_for=(OSError,), retry_backoff=True, max_retries=None)
+async def send(to: str, *rest: str, ctx: Context = CONTEXT) -> dict[str, int]:
+    return {to: ctx.request.retries}
+
+
+@app.task(name="other.name", expires=30)
+def total(*numbers: int) -> int:
+    return sum(numbers)
+
+
+@app.task(bind=True)
+async def pay(self: Context, order: int, currency: str = "EUR") -> str:
+    return self.job_id
+
+
+@app.task(bind=True, executor="process")
+def crunch(self: Context, size: int) -> list[float]:
+    return []
+
+
+@app.task(bind=False)
+async def nothing() -> None: ...
+
+
+@task
+async def shared(x: int) -> str:
+    return str(x)
+
+
+@task(queue="q")
+def shared_with_options(x: int) -> str:
+    return str(x)
+
+
+@task(bind=True, priority=9)
+async def shared_and_bound(self: Context, x: int) -> str:
+    return str(x)
+
+
+def plain_calls() -> None:
+    _ = assert_type(add(1, 2), Coroutine[Any, Any, int])
+    _ = assert_type(add(x=1), Coroutine[Any, Any, int])
+    assert_type(render("x", width=1), bytes)
+    assert_type(total(1, 2, 3), int)
+    _ = assert_type(pay(1), Coroutine[Any, Any, str])
+    assert_type(crunch(1), list[float])
+    _ = assert_type(shared(1), Coroutine[Any, Any, str])
+    assert_type(shared_with_options(1), str)
+
+
+async def enqueueing() -> None:
+    assert_type(await add.enqueue(1, y=2), Job[int])
+    assert_type(await render.enqueue("x", width=2.5), Job[bytes])
+    assert_type(await send.enqueue("a", "b", "c"), Job[dict[str, int]])
+    assert_type(await total.enqueue(1, 2, 3), Job[int])
+    assert_type(await pay.enqueue(1, currency="CHF"), Job[str])
+    assert_type(await crunch.enqueue(size=3), Job[list[float]])
+    assert_type(await nothing.enqueue(), Job[None])
+    assert_type(await shared.enqueue(1), Job[str])
+    assert_type(await shared_with_options.enqueue(1), Job[str])
+    assert_type(await shared_and_bound.enqueue(1), Job[str])
+    assert_type(await add.delay(1), Job[int])
+    assert_type(await add.apply_async(args=(1,), kwargs={"y": 2}, countdown=3), Job[int])
+    assert_type(await add.enqueue_many([(1,), (1, 2)]), list[Job[int]])
+    assert_type(await add.enqueue_many([{"x": 1}]), list[Job[int]])
+
+
+async def with_options() -> None:
+    later = add.options(countdown=60, priority=9, queue="q", expires=300, job_id="id")
+    assert_type(await later.enqueue(1), Job[int])
+    assert_type(await later.options(eta=datetime(2030, 1, 1, tzinfo=UTC)).enqueue(1), Job[int])
+    assert_type(await later.enqueue_many([(1,)]), list[Job[int]])
+    _ = assert_type(later(1), Coroutine[Any, Any, int])
+    assert_type(render.options(headers={"a": 1})("x", width=1), bytes)
+
+
+def from_sync_code() -> None:
+    assert_type(add.enqueue_sync(1), Job[int])
+    assert_type(add.enqueue_many_sync([(1,)]), list[Job[int]])
+    assert_type(add.job("id").result_sync(timeout=1), int)
+    assert_type(app.send_task_sync("x"), Job[Any])
+
+
+async def signatures() -> None:
+    signature = add.s(1).set(countdown=3)
+    assert_type(signature, Signature[int])
+    assert_type(await signature.enqueue(), Job[int])
+    assert_type(await signature.delay(), Job[int])
+    assert_type(await signature.apply_async(queue="q"), Job[int])
+    assert_type(await app.enqueue_many([signature, pay.s()]), list[Job[Any]])
+
+
+async def results() -> None:
+    job = add.job("id")
+    assert_type(job, Job[int])
+    assert_type(await job.result(timeout=5), int)
+    assert_type(await job.get(), int)
+    assert_type(await nothing.job("id").result(), None)
+    assert_type(await job.status(), JobState)
+    assert_type(await job.ready(), bool)
+    assert_type(job.created, bool)
+    info = await job.info()
+    assert_type(info, JobInfo)
+    assert_type(info.progress, Progress | None)
+    assert_type(info.enqueued_at, datetime)
+    assert_type(app.job("id"), Job[Any])
+    assert_type(await app.send_task("x", args=(1,), countdown=3), Job[Any])
+
+
+async def contexts(ctx: Context) -> None:
+    assert_type(current_job(), Context)
+    assert_type(ctx.request.eta, datetime | None)
+    assert_type(ctx.headers, dict[str, Any])
+    await ctx.progress(1, 2, "half", extra=3)
+    await ctx.update_state(meta={"current": 1})
+
+
+def never_returns(ctx: Context) -> NoReturn:
+    ctx.retry(exc=ValueError(), countdown=3, max_retries=None)
+
+
+def never_returns_either(ctx: Context, choice: int) -> NoReturn:
+    if choice:
+        ctx.snooze(3)
+    ctx.reject("no")
+
+
+async def errors() -> None:
+    try:
+        await add.job("id").result()
+    except TaskFailed as error:
+        assert_type(error.exc_type, str)
+        assert_type(error.traceback, str)

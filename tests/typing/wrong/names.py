@@ -1,0 +1,13 @@
+"""Names that do not exist."""
+
+import aioq
+from aioq import Nonsense  # error
+
+
+def use(*values: object) -> None: ...
+
+
+use(Nonsense)
+use(aioq.nonsense)  # error
+use(aioq.Job.nonsense)  # error
+use(aioq.JobState.DONE)  # error
