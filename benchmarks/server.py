@@ -1,5 +1,6 @@
 """A private server for each run, and what the harness reads from it."""
 
+import os
 import socket
 import time
 from collections.abc import Generator
@@ -68,7 +69,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """Return the CPU used so far, user and system."""
-        return cpu_seconds(self._pid)
+        return cpu_seconds(os.getsid(self._pid))
 
     def close(self) -> None:
         """Close the harness's connection."""

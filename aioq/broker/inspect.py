@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from aioq.broker.broker import Broker
-from aioq.broker.keys import Keys, split_lane
+from aioq.broker.keys import COMMON_LANE, Keys, split_lane
 from aioq.broker.scripts import End, Looked
 from aioq.core import codec
 from aioq.core.clock import from_ms
@@ -53,7 +52,7 @@ def info_of(job_id: str, looked: Looked) -> JobInfo:
     """
     state = state_of(job_id, looked)
     record = looked.record
-    queue, priority = split_lane(record["q"].decode())
+    queue, priority = split_lane(record["q"].decode() if "q" in record else COMMON_LANE)
     payload = _readable(looked.payload)
 
     def count(field: str) -> int:
@@ -61,8 +60,7 @@ def info_of(job_id: str, looked: Looked) -> JobInfo:
 
     enqueued_ms = count("n") or int(record["i"].partition(b"-")[0])
 
-    def after(field: str) -> datetime | None:
-        return from_ms(enqueued_ms + int(record[field])) if field in record else None
+    started_ms = enqueued_ms + count("b")
 
     return JobInfo(
         id=job_id,
@@ -77,8 +75,8 @@ def info_of(job_id: str, looked: Looked) -> JobInfo:
         deliveries=count("a") + ("b" in record),
         enqueued_at=from_ms(enqueued_ms),
         due_at=from_ms(count("d")) if "d" in record else None,
-        started_at=after("b"),
-        finished_at=after("f"),
+        started_at=from_ms(started_ms) if "b" in record else None,
+        finished_at=from_ms(started_ms + count("f")) if "f" in record else None,
         worker=record["o"].decode() if "o" in record else None,
         progress=_progress(record.get("p")),
         error=_error(state, looked),

@@ -37,9 +37,12 @@ TABLE = (
     KeyKind("~", "", "never written", "deleted first, so that a full server lets a script pass"),
 )
 
+COMMON_LANE = "default:5"
+"""The lane that records leave out."""
+
 RECORD_FIELDS = {
     "s": "state letter",
-    "q": "lane, queue:priority",
+    "q": "lane, queue:priority; left out where it is default:5",
     "t": "task name",
     "n": "enqueued, ms; left out while the entry id says it",
     "i": "entry id of the delivery, the fencing token; in the end a result of up to 64 bytes",
@@ -47,7 +50,7 @@ RECORD_FIELDS = {
     "a": "deliveries that ended, and the job went on",
     "e": "retries",
     "b": "started, ms after n",
-    "f": "finished, ms after n",
+    "f": "finished, ms after it started; after n where it never did",
     "d": "due, ms",
     "x": "expires, ms",
     "u": "nonce of the call that made it, where the user chose the id",

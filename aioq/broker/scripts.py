@@ -136,8 +136,8 @@ class Delivery(NamedTuple):
 class Fetched(NamedTuple):
     """What one fetch brought."""
 
-    now_ms: int
-    """The server's clock; -1: this worker holds no lease."""
+    now_us: int
+    """The server's clock, in microseconds; -1: this worker holds no lease."""
     next_ms: int
     """When the next delayed job is due; 0: none is."""
     dropped: list[str]
@@ -156,10 +156,10 @@ _STRIDE = len(Delivery._fields)
 
 
 def _parse_fetched(reply: Reply) -> Fetched:
-    now_ms, next_ms, dropped, jobs = reply
+    now_us, next_ms, dropped, jobs = reply
     columns = [jobs[at::_STRIDE] for at in range(_STRIDE)]
     deliveries = list(map(Delivery._make, zip(*columns, strict=True)))
-    return Fetched(now_ms, next_ms, [entry.decode() for entry in dropped], deliveries)
+    return Fetched(now_us, next_ms, [entry.decode() for entry in dropped], deliveries)
 
 
 class Settlement(NamedTuple):

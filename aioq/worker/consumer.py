@@ -63,8 +63,8 @@ class Consumer:
         self._identity = identity
         self._outage = outage
         self._keep_ms = keep_ms
-        # Half of the slots per fetch: the next half is on its way while the last one runs.
-        self._most = min(max(1, slots.room // 2), MOST)
+        # A part of the slots per fetch: the next part is on its way while the last one starts.
+        self._most = min(max(slots.room // 4, 50), MOST)
         self._register = register
         self._dropped = dropped
         self._doorbell = Doorbell(broker.topology, broker.keys, queues)
@@ -113,7 +113,7 @@ class Consumer:
             self._slots.start(delivery, self._queues[delivery.lane])
         for entry in fetched.dropped:
             self._dropped(entry)
-        if fetched.now_ms < 0:
+        if fetched.now_us < 0:
             # An incarnation that lost its lease never comes back: whoever reaped it has its jobs.
             self._identity.renew()
             await self._register()
@@ -121,7 +121,7 @@ class Consumer:
 
     @staticmethod
     def _is_due(fetched: Fetched) -> bool:
-        return fetched.now_ms < 0 or 0 < fetched.next_ms <= fetched.now_ms
+        return fetched.now_us < 0 or 0 < fetched.next_ms * 1000 <= fetched.now_us
 
     async def _wait_for_room(self) -> None:
         """Wait for a slot, and pass on a token that this worker has no room for."""
@@ -149,8 +149,9 @@ class Consumer:
         if self._bell is None:
             self._bell = asyncio.create_task(self._doorbell.listen())
             self._bell.add_done_callback(_heard)
-        until_due = (fetched.next_ms - fetched.now_ms) / 1000 if fetched.next_ms else None
-        patience = PATIENCE + 5 if until_due is None else min(until_due, PATIENCE + 5)
+        patience = PATIENCE + 5.0
+        if fetched.next_ms:
+            patience = min((fetched.next_ms * 1000 - fetched.now_us) / 1e6, patience)
         await asyncio.wait({self._bell}, timeout=patience)
         if self._bell.done():
             bell, self._bell = self._bell, None

@@ -15,5 +15,5 @@ class Identity:
         self.renew()
 
     def renew(self) -> None:
-        """Take a new name."""
-        self.name = f"{self._host}-{os.getpid()}-{secrets.token_hex(2)}"
+        """Take a new name; 24 random bits, for a container starts as the same pid every time."""
+        self.name = f"{self._host}-{os.getpid()}-{secrets.token_urlsafe(3)}"

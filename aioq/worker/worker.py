@@ -6,6 +6,7 @@ support outlives them.  Their order of exit is the shutdown.
 
 import asyncio
 import logging
+import os
 import platform
 import socket
 import time
@@ -194,7 +195,7 @@ class Worker:
             Presence(
                 worker=self.identity.name,
                 host=socket.gethostname(),
-                pid=int(self.identity.name.split("-")[-2]),
+                pid=os.getpid(),
                 version=platform.python_version(),
                 app=self.app.name,
                 queues=self.queues,

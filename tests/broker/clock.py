@@ -14,7 +14,10 @@ from tests.broker.place import CLOCK, START, Place
 
 _NOW = (files("aioq.broker") / "lua" / "include" / "now.lua").read_text("utf-8")
 _ANCHOR = "local prefix = KEYS[1]\n"
-_MOVABLE = f"local now_ms = tonumber(redis.call('GET', prefix .. '{CLOCK}'))\n"
+_MOVABLE = f"""
+local now_ms = tonumber(redis.call('GET', prefix .. '{CLOCK}'))
+local time = {{ math.floor(now_ms / 1000), now_ms % 1000 * 1000 }}
+"""
 
 
 class Clock:

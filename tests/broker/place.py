@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 from aioq.broker import sync
 from aioq.broker.broker import Broker
-from aioq.broker.keys import Keys
+from aioq.broker.keys import COMMON_LANE, Keys
 from aioq.broker.resp import Argument, Reply
 from aioq.broker.scripts import Call, NewJob
 from aioq.broker.topology import parse
@@ -180,12 +180,12 @@ class Place:
     def _record(self, name: str, key: str) -> State:
         flat = self.admin("HGETALL", key)
         raw = {field.decode(): value for field, value in zip(flat[::2], flat[1::2], strict=True)}
+        raw.setdefault("q", COMMON_LANE.encode())
         names = FIELDS | {"i": VALUE} if raw["s"] in ENDED else FIELDS
         if "i" in raw and names is FIELDS:
             raw.setdefault("n", raw["i"].partition(b"-")[0])
-            entries = self.admin(
-                "XRANGE", f"{self.prefix}s:{raw['q'].decode()}", raw["i"], raw["i"]
-            )
+            stream = f"{self.prefix}s:{raw['q'].decode()}"
+            entries = self.admin("XRANGE", stream, raw["i"], raw["i"])
             if entries and entries[0][1][1].decode() == name.removeprefix("j:"):
                 raw["i"] = CURRENT.encode()
         return {names[field]: _readable(names[field], value) for field, value in raw.items()}

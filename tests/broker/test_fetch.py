@@ -39,7 +39,7 @@ def test_a_fetched_job_belongs_to_the_worker_until_it_is_settled(
     clock.advance(40)
     fetched = fetch(place)
     assert fetched == Fetched(
-        now_ms=START + 40,
+        now_us=(START + 40) * 1000,
         next_ms=0,
         dropped=[],
         deliveries=[Delivery(token, b"a", b"add", 2, 0, 1, 0, b"<a>")],

@@ -18,7 +18,7 @@ def look(place: Place, job_id: str = "a") -> Looked:
 def test_a_queued_job_shows_its_record_and_its_payload(place: Place, clock: Clock) -> None:
     enqueue(place, new_job("a"))
     record, payload, value = look(place)
-    assert (record["s"], record["q"], record["t"]) == (b"q", b"default:5", b"add")
+    assert (record["s"], record["t"]) == (b"q", b"add")
     assert record["i"] == place.token("a")
     assert (payload, value) == (b"<a>", None)
 

@@ -59,11 +59,10 @@ class Running:
 
     def says(self, text: str, *, times: int = 1) -> None:
         """Wait until it has said something on stderr."""
-        wait_until(lambda: self.err.count(text) >= times, f"{text!r}: {self.err}")
+        wait_until(lambda: self.err.count(text) >= times, lambda: f"{text!r} in {self.err}")
 
-    def send(self, *numbers: signal.Signals) -> None:
-        for number in numbers:
-            os.kill(self.pid, number)
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
 
     def send_until_it_ends(self, number: signal.Signals) -> None:
         """Send a signal again and again: two that come at once may count as one."""
@@ -96,7 +95,7 @@ class Terminal:
     def __init__(self, folder: Path, **environ: str) -> None:
         self.folder = folder
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AIOQ_")}
-        self._environ = {**kept, "NO_COLOR": "1", **environ}
+        self.environ = {**kept, "NO_COLOR": "1", **environ}
         self._running: list[Running] = []
 
     def write(self, name: str, text: str) -> Path:
@@ -111,7 +110,7 @@ class Terminal:
         done = subprocess.run(
             [*AIOQ, *arguments],
             cwd=self.folder,
-            env={**self._environ, **environ},
+            env={**self.environ, **environ},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -122,7 +121,7 @@ class Terminal:
 
     def start(self, *arguments: str, **environ: str) -> Running:
         """Start a command."""
-        started = Running(arguments, self.folder, {**self._environ, **environ})
+        started = Running(arguments, self.folder, {**self.environ, **environ})
         self._running.append(started)
         return started
 
@@ -147,12 +146,25 @@ class Terminal:
             each.clean_up()
 
 
-def wait_until(predicate: Callable[[], object], what: object = "it") -> None:
-    """Wait for a condition; the only place of these tests that sleeps."""
+def wait_until(predicate: Callable[[], object], tell: Callable[[], object] | None = None) -> None:
+    """Wait for a condition; the only place of these tests that sleeps.
+
+    Args:
+        predicate: the condition.
+        tell: what to tell where it does not come true.
+    """
     deadline = time.monotonic() + PATIENCE
     while not predicate():
-        assert time.monotonic() < deadline, f"not in time: {what}"
+        assert time.monotonic() < deadline, f"not in time: {tell() if tell else predicate}"
         time.sleep(0.01)
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Return the command lines that name a folder: its servers."""
+    lines = subprocess.run(
+        ["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    return [line for line in lines if str(folder) in line]
 
 
 def alive(pid: int) -> bool:

@@ -115,8 +115,7 @@ def test_usr1_shows_where_everything_stands(on_each_loop: Terminal) -> None:
     wait_until((on_each_loop.folder / "that.started").exists)
     worker.send(signal.SIGUSR1)
     worker.says("asyncio tasks:")
-    worker.says(", line 40, in held\n    await asyncio.sleep(0.01)")
+    worker.says(", in held\n    await asyncio.sleep(0.01)")
 
-    assert ", line 63 in in_a_thread\n" in worker.err
+    assert " in in_a_thread\n" in worker.err
     assert "Current thread" in worker.err
-    worker.send(signal.SIGTERM, signal.SIGTERM)

@@ -14,13 +14,19 @@ local call = redis.call
 local prefix = KEYS[1]
 local count, ask = tonumber(ARGV[1]), ARGV[2] == '1'
 
+-- include lane
+
 -- Most calls bring one job with a generated id that is due now: no clock, no tables, no loops.
 if count == 1 and not ask and ARGV[6] == '' and ARGV[7] == '' and ARGV[8] == '' then
   local job_id, lane = ARGV[3], ARGV[4]
   local record = prefix .. 'j:' .. job_id
   if call('EXISTS', record) == 0 then
     local entry_id = call('XADD', prefix .. 's:' .. lane, '*', 'j', job_id, 'p', ARGV[9])
-    call('HSET', record, 's', 'q', 'q', lane, 't', ARGV[5], 'i', entry_id)
+    if lane == COMMON_LANE then
+      call('HSET', record, 's', 'q', 't', ARGV[5], 'i', entry_id)
+    else
+      call('HSET', record, 's', 'q', 't', ARGV[5], 'i', entry_id, 'q', lane)
+    end
     call('SADD', prefix .. 'l', lane)
     local bell = prefix .. 'b:' .. string.sub(lane, 1, -3) -- a priority has one digit
     if call('LLEN', bell) < 16 then call('RPUSH', bell, '') end
@@ -52,7 +58,10 @@ for index = 0, count - 1 do
     created[index + 1] = (nonce == '' or maker[2] == nonce) and '1' or '0'
   else
     created[index + 1] = '1'
-    local fields, size = { 's', 'q', 'q', lane, 't', task }, 6
+    local fields, size = { 's', 'q', 't', task }, 4
+    if lane ~= COMMON_LANE then
+      fields[5], fields[6], size = 'q', lane, 6
+    end
     if nonce ~= '' then
       fields[size + 1], fields[size + 2], size = 'u', nonce, size + 2
     end

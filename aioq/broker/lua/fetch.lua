@@ -5,7 +5,7 @@
 --        room       int      at most this many jobs
 --        keep_ms    int      how long an expired job is kept, 120 s at least
 --        lanes      1 each   queue:priority, best first
--- REPLY  now_ms     int      the server's clock; -1: this worker holds no lease
+-- REPLY  now_us     int      the server's clock, in microseconds; -1: this worker holds no lease
 --        next_ms    int      when the next delayed job is due; 0: none is
 --        dropped    list     entries that are no jobs of ours, removed
 --        jobs       8 each   entry_id, job_id, task, lane (its index), retries, deliveries, due,
@@ -27,6 +27,7 @@ if not call('ZSCORE', prefix .. 'lw', worker) then
 end
 
 -- include now
+-- include lane
 -- include ring
 -- include ready
 -- include finish
@@ -42,12 +43,13 @@ if #due > 0 then
       local body = prefix .. 'y:' .. job_id
       if record[3] and tonumber(record[3]) <= now_ms then
         call('DEL', body)
-        finish(job_id, 'x', 'expired', keep_ms, record[5], record[4])
+        finish(job_id, 'x', 'expired', keep_ms, record[4], record[5])
       else
         -- A payload that is gone (an evicted key) is no reason to stop: the job fails when it runs.
-        ready(job_id, record[2], call('GET', body) or '')
+        local lane = record[2] or COMMON_LANE
+        ready(job_id, lane, call('GET', body) or '')
         call('DEL', body)
-        local queue = queue_of(record[2])
+        local queue = queue_of(lane)
         arrivals[queue] = (arrivals[queue] or 0) + 1
       end
     end
@@ -79,7 +81,7 @@ local function take(lane, index, entry)
   call('XACK', prefix .. 's:' .. lane, 'w', entry_id)
   call('XDEL', prefix .. 's:' .. lane, entry_id)
   if ours then
-    finish(job_id, 'x', 'expired', keep_ms, enqueued(record[9], entry_id), record[8])
+    finish(job_id, 'x', 'expired', keep_ms, record[8], enqueued(record[9], entry_id))
   else
     dropped[#dropped + 1] = lane .. ' ' .. entry_id
   end
@@ -131,4 +133,4 @@ end
 for queue in pairs(rest) do ring(queue, 1) end
 
 local head = call('ZRANGE', prefix .. 'd', 0, 0, 'WITHSCORES')
-return { now_ms, tonumber(head[2] or 0), dropped, jobs }
+return { time[1] * 1000000 + time[2], tonumber(head[2] or 0), dropped, jobs }

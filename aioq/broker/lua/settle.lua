@@ -23,6 +23,7 @@ local count, dead_ms, dead_max = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(
 local FIRST, STRIDE = 4, 5
 
 -- include now
+-- include lane
 -- include moment
 -- include ring
 -- include ready
@@ -35,7 +36,7 @@ local verdicts, records, payloads, acks = {}, {}, {}, {}
 for index = 1, count do
   local at = FIRST + (index - 1) * STRIDE
   local job_id, entry_id, op = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local record = call('HMGET', prefix .. 'j:' .. job_id, 's', 'i', 'q', 'n', 'w', 'e')
+  local record = call('HMGET', prefix .. 'j:' .. job_id, 's', 'i', 'q', 'n', 'w', 'e', 'b')
   local state = record[1]
   if not state then
     verdicts[index] = 'G'
@@ -48,7 +49,7 @@ for index = 1, count do
   else
     verdicts[index] = 'K'
     records[index] = record
-    local lane = record[3]
+    local lane = record[3] or COMMON_LANE
     acks[lane] = acks[lane] or {}
     table.insert(acks[lane], entry_id)
     if op ~= 'c' then
@@ -66,7 +67,7 @@ for lane, entries in pairs(acks) do
 end
 
 local function bury(job_id, value, payload, record)
-  finish(job_id, 'f', value, dead_ms, enqueued(record[4], record[2]), record[5])
+  finish(job_id, 'f', value, dead_ms, record[5], enqueued(record[4], record[2]), record[7])
   call('SET', prefix .. 'y:' .. job_id, payload, 'PX', dead_ms)
   call('ZADD', prefix .. 'x', now_ms, job_id)
 end
@@ -74,7 +75,7 @@ end
 local rings = {}
 
 local function again(job_id, record, due_ms, payload)
-  local lane = record[3]
+  local lane = record[3] or COMMON_LANE
   local queue, key = queue_of(lane), prefix .. 'j:' .. job_id
   call('HINCRBY', key, 'a', 1)
   call('HSET', key, 'n', enqueued(record[4], record[2])) -- its first entry id goes
@@ -100,7 +101,8 @@ for index = 1, count do
     local key = prefix .. 'j:' .. job_id
     if op == 'c' then
       if record[6] then call('DEL', prefix .. 'v:' .. job_id) end -- the error of an earlier try
-      finish(job_id, 'c', value, tonumber(argument), enqueued(record[4], record[2]), record[5])
+      local keep_ms, enqueued_ms = tonumber(argument), enqueued(record[4], record[2])
+      finish(job_id, 'c', value, keep_ms, record[5], enqueued_ms, record[7])
     else
       if op == 'r' then
         local due_ms = moment(argument)

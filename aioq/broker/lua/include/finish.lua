@@ -3,14 +3,15 @@
 -- A record outlives every resend of the call that made it (G5), so it is kept 120 s at least.
 -- A value of up to 64 bytes takes the place of the entry id, which only a living job needs: one
 -- write less, and the record stays a small listpack.  A larger value gets a key of its own.
-local function finish(job_id, state, value, keep_ms, enqueued_ms, waiters)
+local function finish(job_id, state, value, keep_ms, waiters, enqueued_ms, begun_ms)
   local record = prefix .. 'j:' .. job_id
   local record_ms = math.max(keep_ms, 120000)
+  local took_ms = now_ms - enqueued_ms - (begun_ms or 0)
   if #value <= 64 and keep_ms == record_ms then
-    call('HSET', record, 'i', value, 's', state, 'f', now_ms - enqueued_ms, 'n', enqueued_ms)
+    call('HSET', record, 'i', value, 's', state, 'f', took_ms, 'n', enqueued_ms)
   else
     call('HDEL', record, 'i')
-    call('HSET', record, 's', state, 'f', now_ms - enqueued_ms, 'n', enqueued_ms)
+    call('HSET', record, 's', state, 'f', took_ms, 'n', enqueued_ms)
     if keep_ms > 0 then
       call('SET', prefix .. 'v:' .. job_id, value, 'PX', keep_ms)
     end

@@ -1,0 +1,1 @@
+"""The whole broker against a model of it."""
