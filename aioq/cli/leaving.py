@@ -9,19 +9,22 @@ import logging
 import os
 import sys
 import threading
+import time
 from typing import NoReturn
 
 log = logging.getLogger("aioq.worker")
 
 _POOL = concurrent.futures.thread.__file__
+_LAST_STEPS = 0.1
+"""Seconds for threads that are about to end."""
 
 
 def busy_threads() -> list[str]:
     """Return the names of the threads that Python would wait for, and that do something."""
     # Documented, whatever its name says.
     frames = sys._current_frames()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return [
-        thread.name
+    busy = [
+        thread
         for thread in threading.enumerate()
         if thread is not threading.main_thread()
         and not thread.daemon
@@ -29,6 +32,10 @@ def busy_threads() -> list[str]:
         and (frame := frames.get(thread.ident or 0)) is not None
         and frame.f_code.co_filename != _POOL
     ]
+    deadline = time.monotonic() + _LAST_STEPS
+    for thread in busy:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [thread.name for thread in busy if thread.is_alive()]
 
 
 def leave(code: int, threads: list[str]) -> NoReturn:

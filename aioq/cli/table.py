@@ -11,7 +11,7 @@ from aioq.cli.failures import colour
 
 def echo(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their headings on stdout."""
-    if sys.stdout.isatty() and find_spec("rich") is not None:
+    if sys.stdout.isatty() and colour() is not False and find_spec("rich") is not None:
         _rich(columns, rows)
     else:
         click.echo(aligned(columns, rows))
@@ -33,4 +33,4 @@ def _rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row)
-    Console(no_color=colour() is False, highlight=False).print(table)
+    Console(highlight=False).print(table)

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import NamedTuple, Self
 
 from aioq.app import Aioq
+from aioq.app.environment import DEFAULT_URL
 
 VARIABLE = "_AIOQ_TIE"
 """Names the child's end, and how many children came before it: `FD:COUNT`."""
@@ -59,7 +60,7 @@ class Tie:
             return
         url = app.settings.url
         if url is None:
-            url = "embedded://" if "DEVELOPMENT SERVER" in app.server.reason else ""
+            url = "" if app.server.url == DEFAULT_URL else "embedded://"
         facts = Facts(url if url.startswith("embedded:") else "", app.settings.grace)
         try:
             self._stream.sendall(json.dumps(facts._asdict()).encode())

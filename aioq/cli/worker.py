@@ -7,11 +7,13 @@ from typing import Any, NamedTuple, cast
 
 import click
 
+from aioq.broker.resp import ReplyError
+from aioq.broker.weather import Weather
 from aioq.cli import discovery, flags, leaving
 from aioq.cli.blame import explain
 from aioq.cli.failures import Failure, NotLoaded, debugging, from_server, no_server, note
 from aioq.cli.tie import Tie
-from aioq.core.errors import AioqError, BrokerUnavailable, ConfigurationError
+from aioq.core.errors import BrokerUnavailable, ConfigurationError
 from aioq.observe import logs
 from aioq.worker import Worker, banner
 from aioq.worker.signals import Signals
@@ -151,9 +153,7 @@ async def _say_when_ready(made: Worker) -> None:
 
 def _failure(error: Exception, made: Worker) -> click.ClickException:
     """Return how to end for an error that ended the worker."""
-    if isinstance(error, BrokerUnavailable) or (
-        isinstance(error, AioqError) and not isinstance(error, ConfigurationError)
-    ):
+    if isinstance(error, (BrokerUnavailable, Weather, ReplyError)):
         return no_server(error)
     if not made.started.is_set():  # the lifespan, or a task that cannot be run as declared
         if isinstance(error, ConfigurationError):

@@ -15,7 +15,7 @@ from aioq.embedded import PrivateServer
 from tests.broker.place import Admin
 from tests.cli.terminal import Terminal, wait_until
 
-SHOP = '''
+SHOP = """
 import asyncio
 import threading
 from pathlib import Path
@@ -74,7 +74,7 @@ def in_a_thread(name: str) -> None:
 @app.task
 async def in_a_thread_of_its_own(name: str) -> None:
     await asyncio.to_thread(in_a_thread.function, name)
-'''
+"""
 
 
 @pytest.fixture

@@ -25,14 +25,16 @@ class Ended:
     err: str
 
     @property
-    def json(self) -> Any:
+    def json(self) -> Any:  # noqa: ANN401 - whatever was printed
         return json.loads(self.out)
 
 
 class Running:
     """A command that runs; what it says on stderr lies in a file."""
 
-    def __init__(self, arguments: tuple[str, ...], folder: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, arguments: tuple[str, ...], folder: Path, environ: Mapping[str, str]
+    ) -> None:
         count = len(list(folder.glob("stderr-*")))
         self._stderr = folder / f"stderr-{count}"
         with self._stderr.open("wb") as stderr:

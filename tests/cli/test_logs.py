@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import sys
 
 import pytest
 
@@ -42,10 +41,9 @@ def test_levels_are_coloured_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_line_for_machines() -> None:
-    try:
-        raise ValueError("a\nb")
-    except ValueError:
-        line = Json().format(record(logging.ERROR, exc_info=sys.exc_info(), job_id="é", at=object))
+    error = ValueError("a\nb")
+    raised = (type(error), error, None)
+    line = Json().format(record(logging.ERROR, exc_info=raised, job_id="é", at=object))
     values = json.loads(line)
 
     assert "\n" not in line

@@ -41,7 +41,9 @@ def test_a_worker_refuses(project: Project, arguments: list[str], message: str) 
     assert "loaded" not in done.stderr
 
 
-@pytest.mark.parametrize("text", [":app", "a b", "tasks:", "tasks:1", "tasks:a-b", ".tasks", "a:b:c"])
+@pytest.mark.parametrize(
+    "text", [":app", "a b", "tasks:", "tasks:1", "tasks:a-b", ".tasks", "a:b:c"]
+)
 def test_a_reference_without_a_known_form(project: Project, text: str) -> None:
     done = project.run("worker", text)
 

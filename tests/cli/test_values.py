@@ -37,8 +37,18 @@ def test_arguments_are_json_where_they_parse_and_text_elsewhere(
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("10s", 10), ("5m", 300), ("2h", 7200), ("7d", 604_800), ("250ms", 0.25), ("90", 90)]
-    + [("1.5h", 5400), (".5", 0.5), (" 3 s ", 3), ("0", 0)],
+    [
+        ("10s", 10),
+        ("5m", 300),
+        ("2h", 7200),
+        ("7d", 604_800),
+        ("250ms", 0.25),
+        ("90", 90),
+        ("1.5h", 5400),
+        (".5", 0.5),
+        (" 3 s ", 3),
+        ("0", 0),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert Duration().convert(text, None, None) == pytest.approx(seconds)

@@ -104,12 +104,8 @@ def test_log_lines_as_json(shop: Terminal) -> None:
 
 
 def test_the_log_level_is_that_of_the_users_loggers_too(shop: Terminal) -> None:
-    shop.write("noisy.py", f"import logging\nlogging.getLogger('shop').debug('hear me')\n{SHOP}")
-    text = (
-        "import logging\nfrom aioq import Aioq\napp = Aioq()\n@app.task\nasync def speak() -> None:\n"
-        "    logging.getLogger('shop').debug('hear me')\n"
-    )
-    shop.write("noisy.py", text)
+    task = "@app.task\nasync def speak() -> None:\n    getLogger('shop').debug('hear me')\n"
+    shop.write("noisy.py", f"from logging import getLogger\n{SHOP}\n{task}")
     shop.enqueue("noisy.speak")
     quiet = shop.run("worker", "noisy:app", "--burst")
     shop.enqueue("noisy.speak")
@@ -152,7 +148,7 @@ def test_an_embedded_server_that_cannot_start(shop: Terminal) -> None:
         (
             "async def lifespan(app):\n    raise OSError('no database')\n    yield\n"
             "app = Aioq(lifespan=lifespan)\n",
-            'File "tasks.py", line 3\n    raise OSError(\'no database\')\n  OSError: no database',
+            "File \"tasks.py\", line 3\n    raise OSError('no database')\n  OSError: no database",
         ),
         ("app = Aioq(lifespan=lambda app: 1)\n", "must be an async generator function"),
         (
@@ -186,11 +182,8 @@ def test_without_uvloop_asyncio_runs_it(shop: Terminal) -> None:
 
 
 def test_an_error_that_ends_a_running_worker(shop: Terminal) -> None:
-    text = (
-        "from aioq import Aioq\nasync def lifespan(app):\n    yield\n    raise OSError('too late')\n"
-        "app = Aioq(lifespan=lifespan)\n"
-    )
-    shop.write("tasks.py", text)
+    lifespan = "async def lifespan(app):\n    yield\n    raise OSError('too late')\n"
+    shop.write("tasks.py", f"from aioq import Aioq\n{lifespan}app = Aioq(lifespan=lifespan)\n")
     done = shop.run("worker", "tasks:app", "--burst")
 
     assert done.code == 1
