@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from aioq.broker import sync
 from aioq.broker.broker import Broker
@@ -121,20 +121,18 @@ class Place:
         for worker in workers:
             self.admin("ZADD", self.keys.leases, FOREVER, worker)
 
-    def names(self) -> list[str]:
-        """Return the names of all keys, without the prefix and without the clock."""
-        found = [key.decode() for key in self.admin("KEYS", "*")]
-        assert all(key.startswith(self.prefix) for key in found), found
-        return sorted({key.removeprefix(self.prefix) for key in found} - {CLOCK})
-
-    def type_of(self, name: str) -> str:
-        """Return the type of a key."""
-        return self.admin("TYPE", self.prefix + name).decode()
+    def snapshot(self) -> dict[str, "Key"]:
+        """Return all keys, read in one moment, without the prefix and without the clock."""
+        rows: list[list[Any]] = self.admin("EVAL", _SNAPSHOT, 0)
+        found = {key.decode(): Key(kind.decode(), ttl, value) for key, kind, ttl, value in rows}
+        assert all(key.startswith(self.prefix) for key in found), sorted(found)
+        names = {key.removeprefix(self.prefix): value for key, value in sorted(found.items())}
+        names.pop(CLOCK, None)
+        return names
 
     def expiring(self) -> dict[str, int]:
         """Return the milliseconds that each key with an expiry has left."""
-        left = {name: self.admin("PTTL", self.prefix + name) for name in self.names()}
-        return {name: ms for name, ms in left.items() if ms >= 0}
+        return {name: key.ttl for name, key in self.snapshot().items() if key.ttl >= 0}
 
     def token(self, job_id: str) -> bytes:
         """Return the fencing token of a job."""
@@ -146,23 +144,7 @@ class Place:
 
     def dump(self) -> State:
         """Return everything that is stored, with records and streams in a readable form."""
-        records: State = {}
-        found: State = {}
-        for name in self.names():
-            key, kind = self.prefix + name, self.type_of(name)
-            if kind == "hash":
-                records[name] = self._record(name, key)
-            elif kind == "stream":
-                found[name] = self._stream(key)
-            elif kind == "zset":
-                found[name] = _scores(self.admin("ZRANGE", key, 0, -1, "WITHSCORES"))
-            elif kind == "set":
-                found[name] = {member.decode() for member in self.admin("SMEMBERS", key)}
-            elif kind == "list":
-                found[name] = self.admin("LLEN", key)
-            else:
-                found[name] = self.admin("GET", key)
-        return {**records, **found}
+        return dumped(self.snapshot())
 
     def check(self) -> None:
         """Check that nothing is left behind: no connection, and no key that belongs to nobody."""
@@ -172,42 +154,94 @@ class Place:
         if self.is_sound:
             assert self.problems() == []
 
-    def problems(self) -> list[str]:
+    def problems(self, keys: "dict[str, Key] | None" = None) -> list[str]:
         """Return what is wrong with the records and indexes, in words."""
-        types = {name: self.type_of(name) for name in self.names()}
-        return problems(self.dump(), types, set(self.expiring()))
-
-    def _record(self, name: str, key: str) -> State:
-        flat = self.admin("HGETALL", key)
-        raw = {field.decode(): value for field, value in zip(flat[::2], flat[1::2], strict=True)}
-        raw.setdefault("q", COMMON_LANE.encode())
-        names = FIELDS | {"i": VALUE} if raw["s"] in ENDED else FIELDS
-        if "i" in raw and names is FIELDS:
-            raw.setdefault("n", raw["i"].partition(b"-")[0])
-            stream = f"{self.prefix}s:{raw['q'].decode()}"
-            entries = self.admin("XRANGE", stream, raw["i"], raw["i"])
-            if entries and entries[0][1][1].decode() == name.removeprefix("j:"):
-                raw["i"] = CURRENT.encode()
-        return {names[field]: _readable(names[field], value) for field, value in raw.items()}
-
-    def _stream(self, key: str) -> list[tuple[Any, ...]]:
-        """Return its entries: job, payload, and the worker that holds it or None."""
-        pending: list[Any] = []
-        if self.admin("XINFO", "GROUPS", key):
-            pending = self.admin("XPENDING", key, "w", "-", "+", 10_000)
-        holders = {entry_id: worker.decode() for entry_id, worker, *_ in pending}
-        found: list[tuple[Any, ...]] = []
-        for entry_id, fields in self.admin("XRANGE", key, "-", "+"):
-            holder = holders.pop(entry_id, None)
-            if len(fields) == 4 and fields[0] == b"j" and fields[2] == b"p":
-                found.append((fields[1].decode(), fields[3], holder))
-            else:
-                found.append((*fields, holder))
-        assert not holders, f"pending without an entry in {key}: {holders}"
-        return found
+        keys = self.snapshot() if keys is None else keys
+        types = {name: key.type for name, key in keys.items()}
+        return problems(dumped(keys), types, {name for name, key in keys.items() if key.ttl >= 0})
 
 
-def _readable(name: str, value: bytes) -> object:
+class Key(NamedTuple):
+    """One key as the server has it."""
+
+    type: str
+    ttl: int
+    """Milliseconds; negative: it does not expire."""
+    value: Any
+
+
+_SNAPSHOT = """
+local read = { hash = 'HGETALL', string = 'GET', set = 'SMEMBERS', list = 'LLEN' }
+local found = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local kind, value = redis.call('TYPE', key).ok, nil
+  if kind == 'zset' then
+    value = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  elseif kind == 'stream' then
+    local pending = redis.pcall('XPENDING', key, 'w', '-', '+', 10000)
+    value = { redis.call('XRANGE', key, '-', '+'), pending.err and {} or pending }
+  else
+    value = redis.call(read[kind], key)
+  end
+  found[#found + 1] = { key, kind, redis.call('PTTL', key), value }
+end
+return found
+"""
+
+
+def dumped(keys: Mapping[str, Key]) -> State:
+    """Put a snapshot into a readable form."""
+    entries = {
+        (name.removeprefix("s:"), entry_id.decode()): fields[1].decode()
+        for name, key in keys.items()
+        if key.type == "stream"
+        for entry_id, fields in key.value[0]
+    }
+    found: State = {}
+    for name, (kind, _, value) in keys.items():
+        if kind == "hash":
+            found[name] = _record(name.removeprefix("j:"), value, entries)
+        elif kind == "stream":
+            found[name] = _stream(*value)
+        elif kind == "zset":
+            found[name] = _scores(value)
+        elif kind == "set":
+            found[name] = {member.decode() for member in value}
+        else:
+            found[name] = value
+    return found
+
+
+def _record(job_id: str, flat: list[bytes], entries: Mapping[tuple[str, str], str]) -> State:
+    raw = {field.decode(): value for field, value in zip(flat[::2], flat[1::2], strict=True)}
+    raw.setdefault("q", COMMON_LANE.encode())
+    has_ended = raw["s"] in ENDED
+    if "i" in raw and not has_ended:
+        raw.setdefault("n", raw["i"].partition(b"-")[0])
+        if entries.get((raw["q"].decode(), raw["i"].decode())) == job_id:
+            raw["i"] = CURRENT.encode()
+    names = FIELDS | {"i": VALUE} if has_ended else FIELDS
+    found = {names[field]: _readable(names[field], value) for field, value in raw.items()}
+    if "finished" in found:
+        found["finished"] += found.get("started", 0)
+    return found
+
+
+def _stream(entries: list[Any], pending: list[Any]) -> list[tuple[Any, ...]]:
+    """Return the entries of a stream: job, payload, and the worker that holds it or None."""
+    holders = {entry_id: worker.decode() for entry_id, worker, *_ in pending}
+    found: list[tuple[Any, ...]] = []
+    for entry_id, fields in entries:
+        holder = holders.pop(entry_id, None)
+        if len(fields) == 4 and fields[0] == b"j" and fields[2] == b"p":
+            found.append((fields[1].decode(), fields[3], holder))
+        else:
+            found.append((*fields, holder))
+    assert not holders, f"pending without an entry: {holders}"
+    return found
+
+
+def _readable(name: str, value: bytes) -> Any:  # noqa: ANN401 - as the field has it
     if name == "state":
         return Stored(value.decode()).name.lower()
     if name in _NUMBERS:

@@ -50,8 +50,8 @@ async def test_each_caller_of_a_turn_gets_its_own_answer(place: Place) -> None:
 async def test_a_caller_that_is_cancelled_does_not_take_its_job_back(place: Place) -> None:
     async with broker_on(place) as broker:
         await broker.connect()
-        gone = asyncio.create_task(broker.enqueue(new_job("a")))
-        stays = asyncio.create_task(broker.enqueue(new_job("b")))
+        gone = asyncio.ensure_future(broker.enqueue(new_job("a")))
+        stays = asyncio.ensure_future(broker.enqueue(new_job("b")))
         await asyncio.sleep(0)
         gone.cancel()
         assert (await stays)[0]
@@ -60,7 +60,7 @@ async def test_a_caller_that_is_cancelled_does_not_take_its_job_back(place: Plac
 
 async def test_closing_waits_for_what_was_enqueued(place: Place) -> None:
     async with broker_on(place) as broker:
-        sending = [asyncio.create_task(broker.enqueue(new_job(str(n)))) for n in range(300)]
+        sending = [asyncio.ensure_future(broker.enqueue(new_job(str(n)))) for n in range(300)]
         await asyncio.sleep(0)
     assert all(task.result()[0] for task in sending)
 

@@ -263,7 +263,7 @@ async def test_a_server_that_is_restarted_is_found_again(
     async with broker_on(place, url=server.url) as broker:
         await broker.enqueue(new_job("a"))
         server.kill()
-        asking = asyncio.create_task(broker.enqueue(new_job("b")))
+        asking = asyncio.ensure_future(broker.enqueue(new_job("b")))
         await asyncio.to_thread(server.restart)
         assert (await asking)[0]
         assert await broker.backlog(["default:5"]) >= 1
@@ -301,7 +301,7 @@ async def test_a_replica_is_weather_until_it_is_a_master(
         await broker.command("REPLICAOF", "127.0.0.1", 1)
         with pytest.raises(Weather, match=r"enqueue\.lua: READONLY"):
             await broker.run(scripts.enqueue(place.prefix, count=1, ask=False, jobs=[new_job("b")]))
-        asking = asyncio.create_task(broker.enqueue(new_job("b")))
+        asking = asyncio.ensure_future(broker.enqueue(new_job("b")))
         await broker.command("REPLICAOF", "NO", "ONE")
         assert (await asking)[0]
 

@@ -148,14 +148,20 @@ class Terminal:
             each.clean_up()
 
 
-def wait_until(predicate: Callable[[], object], tell: Callable[[], object] | None = None) -> None:
+def wait_until(
+    predicate: Callable[[], object],
+    tell: Callable[[], object] | None = None,
+    *,
+    seconds: float = PATIENCE,
+) -> None:
     """Wait for a condition; the only place of these tests that sleeps.
 
     Args:
         predicate: the condition.
         tell: what to tell where it does not come true.
+        seconds: how long it may take.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + seconds
     while not predicate():
         assert time.monotonic() < deadline, f"not in time: {tell() if tell else predicate}"
         time.sleep(0.01)

@@ -1,12 +1,13 @@
 """`aioq check`: is the server there, is anybody working, and on what."""
 
 import json
+import signal
 
 import pytest
 
 from aioq.cli import table
 from tests.cli.conftest import Project
-from tests.cli.terminal import Terminal
+from tests.cli.terminal import Terminal, wait_until
 
 
 def test_a_live_worker_is_shown(shop: Terminal) -> None:
@@ -46,6 +47,15 @@ def test_no_worker(project: Project, url: str) -> None:
     assert plain.stderr == f"Error: no live worker of 'aioq' at {url}\n"
     assert as_json.exit_code == 1
     assert json.loads(as_json.stdout)["workers"] == []
+
+
+@pytest.mark.bug
+def test_a_worker_that_was_killed_does_not_count_once_its_lease_is_over(shop: Terminal) -> None:
+    worker = shop.start_worker("tasks:app", AIOQ_LEASE="1")
+    worker.send(signal.SIGKILL)
+
+    # A presence is kept for ten leases.
+    wait_until(lambda: shop.run("check").code == 1, seconds=4)
 
 
 def test_workers_of_another_app_do_not_count(shop: Terminal) -> None:

@@ -1,5 +1,6 @@
 """`aioq dev`: a worker that follows the code, and nothing left behind."""
 
+import re
 import shutil
 import signal
 import tempfile
@@ -46,8 +47,8 @@ def call(terminal: Terminal, **environ: str) -> str:
 
 def worker_of(session: Running, count: int = 1) -> int:
     """Return the process id of the worker that started as number `count`."""
-    session.says("Ready: worker ", times=count)
-    return int(session.err.split("Ready: worker ")[count].split()[0].split("-")[-2])
+    session.says(" takes jobs.", times=count)
+    return int(re.findall(r"Ready: worker \S+-(\d+)-.{4} takes jobs", session.err)[count - 1])
 
 
 def test_the_worker_follows_the_code_on_the_embedded_server(developer: Terminal) -> None:

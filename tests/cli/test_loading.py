@@ -1,4 +1,4 @@
-"""What goes wrong with finding and loading an app: exit code 3, and one message that says it all."""
+"""What goes wrong with finding and loading an app: exit code 3, and one message."""
 
 import pytest
 

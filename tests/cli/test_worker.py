@@ -135,6 +135,16 @@ def test_a_server_that_is_away_is_tried_for_startup_timeout(shop: Terminal) -> N
     assert "Traceback" not in done.err
 
 
+@pytest.mark.bug
+def test_a_server_that_refuses_is_not_tried_again(shop: Terminal, url: str) -> None:
+    wrong = url.replace("unix://", "unix://joe:secret@")
+    done = shop.run("worker", "tasks:app", "--url", wrong, AIOQ_STARTUP_TIMEOUT="0.5")
+
+    assert done.code == 4
+    assert "refused: invalid username-password pair" in done.err
+    assert "tried for" not in done.err
+
+
 def test_an_embedded_server_that_cannot_start(shop: Terminal) -> None:
     done = shop.run("worker", "tasks:app", "--url", "embedded://", AIOQ_SERVER_BIN="/no/such")
 

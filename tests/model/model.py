@@ -6,7 +6,7 @@ A job is in exactly one place, its record says which, and everything else follow
 from dataclasses import dataclass
 from typing import Any
 
-from aioq.broker.scripts import NewJob
+from aioq.broker.scripts import NewJob, Settlement
 from tests.broker.place import CURRENT, record
 
 FINAL = {"completed", "failed", "revoked"}
@@ -33,7 +33,9 @@ class Job:
     token: bytes | None = None
     """The last one that was handed out; no other can be used."""
     value: bytes | None = None
+    """What is kept of its end, where it is small."""
     error: bytes | None = None
+    """The error of its last try, or a large value of its end; in a key of its own."""
 
     @property
     def promoted_at(self) -> int:
@@ -84,29 +86,36 @@ class Model:
                 taken.append(job)
         return taken
 
-    def settle(self, job_id: str, token: bytes, op: str, argument: int, value: bytes) -> str:
-        """Say the last word on a delivery; return the verdict."""
-        job = self.jobs.get(job_id)
+    def settle(self, words: list[Settlement]) -> str:
+        """Say the last word on some deliveries: all are judged before anything changes."""
+        verdicts = [self._judge(word) for word in words]
+        for word, verdict in zip(words, verdicts, strict=True):
+            if verdict == "K":
+                self._apply(self.jobs[word.job_id.decode()], word)
+        return "".join(verdicts)
+
+    def _judge(self, word: Settlement) -> str:
+        job = self.jobs.get(word.job_id.decode())
         if job is None:
             return "G"
         if job.state in FINAL:
             return "D"
-        if job.token != token:
+        if job.token != word.entry_id or job.state == "queued":
             return "S"
-        if job.state != "running":
-            return "D" if job.state == "delayed" else "S"
+        return "K" if job.state == "running" else "D"
+
+    def _apply(self, job: Job, word: Settlement) -> None:
         self.lanes[job.lane].remove(job)
+        op, argument = word.op, int(word.argument or 0)
         if op == "c":
-            job.error = None
-            self._finish(job, "completed", value if argument else None)
+            self._finish(job, "completed", word.value if argument else None)
         elif op == "f" or (op == "u" and self._is_patience_over(job, argument)):
-            self._finish(job, "failed", value)
+            self._finish(job, "failed", word.value)
             self._bury(job)
         else:
             if op == "r":
-                job.retries, job.error = (job.retries or 0) + 1, value
+                job.retries, job.error = (job.retries or 0) + 1, word.value
             self._again(job, self._pause(job, op, argument))
-        return "K"
 
     def dump(self) -> dict[str, Any]:
         """Return what the server should hold; see `Place.dump`."""
@@ -115,7 +124,7 @@ class Model:
             found[f"j:{job_id}"] = _record(job)
             if job.state in {"delayed", "failed"}:
                 found[f"y:{job_id}"] = job.payload
-            if job.error is not None and job.state not in FINAL:
+            if job.error is not None:
                 found[f"v:{job_id}"] = job.error
         delayed = {j.job_id: j.promoted_at for j in self.jobs.values() if j.state == "delayed"}
         return found | ({"d": delayed} if delayed else {}) | ({"x": self.dead} if self.dead else {})
@@ -131,7 +140,11 @@ class Model:
         return True
 
     def _finish(self, job: Job, state: str, value: bytes | None) -> None:
-        job.state, job.value, job.finished = state, value, self.now - job.enqueued
+        job.state, job.finished, job.value, job.error = state, self.now - job.enqueued, None, None
+        if value is not None and len(value) <= 64:
+            job.value = value
+        else:
+            job.error = value
 
     def _bury(self, job: Job) -> None:
         self.dead[job.job_id] = self.now

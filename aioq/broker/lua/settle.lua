@@ -32,10 +32,20 @@ local FIRST, STRIDE = 4, 5
 -- include enqueued
 
 -- First pass: read and judge; nothing is written.
-local verdicts, records, payloads, acks = {}, {}, {}, {}
+local verdicts, records, payloads, acks, numbers = {}, {}, {}, {}, {}
 for index = 1, count do
   local at = FIRST + (index - 1) * STRIDE
-  local job_id, entry_id, op = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local job_id, entry_id, op, argument = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if op == 'r' or op == 'n' then
+    numbers[index] = moment(argument)
+  elseif op == 'c' or op == 'u' then
+    numbers[index] = whole(argument)
+  elseif op == 'f' then
+    numbers[index] = 0
+  end
+  if not numbers[index] then
+    return redis.error_reply('ERR outcome ' .. op .. ' ' .. argument .. ' of job ' .. job_id)
+  end
   local record = call('HMGET', prefix .. 'j:' .. job_id, 's', 'i', 'q', 'n', 'w', 'e', 'b')
   local state = record[1]
   if not state then
@@ -97,30 +107,29 @@ for index = 1, count do
   local record = records[index]
   if record then
     local at = FIRST + (index - 1) * STRIDE
-    local job_id, op, argument, value = ARGV[at], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+    local job_id, op, number, value = ARGV[at], ARGV[at + 2], numbers[index], ARGV[at + 4]
     local key = prefix .. 'j:' .. job_id
     if op == 'c' then
       if record[6] then call('DEL', prefix .. 'v:' .. job_id) end -- the error of an earlier try
-      local keep_ms, enqueued_ms = tonumber(argument), enqueued(record[4], record[2])
-      finish(job_id, 'c', value, keep_ms, record[5], enqueued_ms, record[7])
+      local enqueued_ms = enqueued(record[4], record[2])
+      finish(job_id, 'c', value, number, record[5], enqueued_ms, record[7])
     else
       if op == 'r' then
-        local due_ms = moment(argument)
         call('HINCRBY', key, 'e', 1)
-        call('SET', prefix .. 'v:' .. job_id, value, 'PX', math.max(due_ms - now_ms, 0) + dead_ms)
-        again(job_id, record, due_ms, payloads[index])
+        call('SET', prefix .. 'v:' .. job_id, value, 'PX', math.max(number - now_ms, 0) + dead_ms)
+        again(job_id, record, number, payloads[index])
       elseif op == 'n' then
-        again(job_id, record, moment(argument), payloads[index])
+        again(job_id, record, number, payloads[index])
       elseif op == 'u' then
         local since_ms = tonumber(call('HGET', key, 'g') or now_ms)
-        if now_ms - since_ms >= tonumber(argument) then
+        if now_ms - since_ms >= number then
           bury(job_id, value, payloads[index], record)
           buried = true
         else
           call('HSET', key, 'g', since_ms)
           -- Offered again after as long as it has been around, between 1 and 30 s.
           local pause_ms = math.min(math.max(now_ms - since_ms, 1000), 30000)
-          again(job_id, record, now_ms + math.min(pause_ms, tonumber(argument)), payloads[index])
+          again(job_id, record, now_ms + math.min(pause_ms, number), payloads[index])
         end
       else
         bury(job_id, value, payloads[index], record)
