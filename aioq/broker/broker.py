@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import TypeVar, cast
 
 from aioq.broker import scripts
-from aioq.broker.connection import Connection, dial
+from aioq.broker.connection import REPLY_TIMEOUT, Connection, dial
 from aioq.broker.keys import Keys
 from aioq.broker.per_turn import PerTurn
 from aioq.broker.resp import Argument, Reply, ReplyError
@@ -42,6 +42,8 @@ class Broker:
         self._loop = asyncio.get_running_loop()
         self._asked: dict[str, float] = {}
         self._dialing: asyncio.Task[Connection] | None = None
+        # Half of what an enqueue has: a half-open connection leaves it the time for a second try.
+        self._reply_timeout = min(REPLY_TIMEOUT, max(enqueue_timeout / 2, 0.1))
         self._guard: AsyncGenerator[None] | None = None
         self._new_jobs = PerTurn(self, self._enqueue_each, patience=enqueue_timeout)
         self._updates = PerTurn(self, self._updates_call, patience=enqueue_timeout)
@@ -160,18 +162,19 @@ class Broker:
         Raises:
             BrokerUnavailable: the weather did not pass in time.
         """
-        deadline = None if patience is None else asyncio.get_running_loop().time() + patience
+        deadline = None if patience is None else self._loop.time() + patience
         failures = 0
         while True:
             try:
-                return await self.run(call)
+                async with asyncio.timeout_at(deadline):
+                    return await self.run(call)
+            except TimeoutError:
+                silence = f"{self.topology.seeds[0]} does not answer"
+                raise BrokerUnavailable(_gave_up(silence, patience)) from None
             except Weather as weather:
                 pause = reconnect_delay(failures)
                 failures += 1
-                late = deadline is not None and (
-                    asyncio.get_running_loop().time() + pause >= deadline
-                )
-                if late:
+                if deadline is not None and self._loop.time() + pause >= deadline:
                     raise BrokerUnavailable(_gave_up(weather, patience)) from None
             await asyncio.sleep(pause)
 
@@ -206,7 +209,9 @@ class Broker:
             if self._guard is None:
                 self._guard = self._until_the_loop_ends()
                 await anext(self._guard)
-            connection = await dial(self.topology, on_lost=self._forget)
+            connection = await dial(
+                self.topology, on_lost=self._forget, timeout=self._reply_timeout
+            )
         finally:
             self._dialing = None
         self._connection = connection
@@ -224,6 +229,10 @@ class Broker:
     def _drop(self) -> None:
         self._guard = None
         self.waiters.drop()
+        self._new_jobs.drop()
+        self._updates.drop()
+        if self._dialing is not None:
+            self._dialing.cancel()
         if self._connection is not None:
             self._connection.drop()
 
@@ -240,7 +249,7 @@ def _dialed(task: "asyncio.Task[Connection]") -> None:
         task.exception()  # whoever waits is told; nobody may be waiting any more
 
 
-def _gave_up(weather: Weather, patience: float | None) -> str:
+def _gave_up(weather: object, patience: float | None) -> str:
     return (
         f"{weather} (tried for {patience:g} s); "
         "start a server, for example with `aioq server`, or set AIOQ_URL"

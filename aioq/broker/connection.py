@@ -30,6 +30,9 @@ CONNECT_TIMEOUT = 5.0
 REPLY_TIMEOUT = 10.0
 """Seconds after which a reply counts as lost: a half-open connection must not look idle."""
 
+SECOND_LOOK = 0.05
+"""Seconds between the first and the second look at a reply that is late."""
+
 _KINDS: dict[str, Any] = {
     "tcp": redis_async.Connection,
     "tls": redis_async.SSLConnection,
@@ -85,6 +88,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._in_flight: deque[tuple[Receiver, float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
+        self._suspect: Receiver | None = None
         self.is_lost = False
         self._transport.set_protocol(self)
         self._transport.resume_reading()
@@ -100,11 +104,12 @@ class Connection(asyncio.Protocol):
         if self.is_lost:
             receiver.set_exception(Weather("the connection was lost"))
             return
+        packed = pack(command)  # may raise; nothing is in flight then
         now = self._loop.time()
         self._in_flight.append((receiver, now))
         if self._watch is None:
             self._watch = self._loop.call_at(now + self._timeout, self._look_at_oldest)
-        self._transport.write(pack(command))
+        self._transport.write(packed)
 
     def drop(self, reason: str = "the connection was closed") -> None:
         """Close at once; whatever is in flight gets Weather."""
@@ -153,11 +158,16 @@ class Connection(asyncio.Protocol):
         self._watch = None
         if not self._in_flight:
             return
-        deadline = self._in_flight[0][1] + self._timeout
-        if self._loop.time() >= deadline:
-            self.drop(f"the server did not answer within {self._timeout:g} s")
+        oldest, sent = self._in_flight[0]
+        now = self._loop.time()
+        if now < sent + self._timeout:
+            self._watch = self._loop.call_at(sent + self._timeout, self._look_at_oldest)
+        elif oldest is not self._suspect:
+            # A task may have blocked the loop meanwhile: the reply may be here, and unread.
+            self._suspect = oldest
+            self._watch = self._loop.call_at(now + SECOND_LOOK, self._look_at_oldest)
         else:
-            self._watch = self._loop.call_at(deadline, self._look_at_oldest)
+            self.drop(f"the server did not answer within {self._timeout:g} s")
 
 
 def _is_push(reply: Reply) -> bool:
@@ -229,24 +239,43 @@ async def _connect(address: Address) -> Any:  # noqa: ANN401 - redis-py's connec
     opened = _KINDS[address.kind](**arguments)
     try:
         await opened.connect()
-    except (AuthenticationError, AuthorizationError) as error:
-        raise Refused(refusal(address, error)) from None
-    except ResponseError as error:
-        raise judge(ReplyError(str(error))) from None
     except (RedisError, *LOST) as error:
         with suppress(RedisError, OSError):
             await opened.disconnect(nowait=True)
-        raise Weather(unreachable(address, error)) from None
+        raise not_opened(address, error) from None
     return opened
 
 
-def unreachable(address: Address, error: BaseException) -> str:
-    """Say that a server cannot be reached, and why, in one line."""
-    reason = str(error).strip().splitlines()[0].rstrip(".") if str(error) else repr(error)
-    return f"cannot reach {address}: {reason}"
+def not_opened(address: Address, error: BaseException) -> Exception:
+    """Turn what redis-py raised while connecting into what to raise."""
+    # For a Unix socket it wraps what the server said in a ConnectionError.
+    cause = error.__cause__ if isinstance(error.__cause__, RedisError) else error
+    reason = str(cause).strip().splitlines()[0].rstrip(".") if str(cause) else repr(cause)
+    if isinstance(cause, (AuthenticationError, AuthorizationError)):
+        return Refused(f"{address} refused: {reason}; check the user and password in the URL")
+    if isinstance(cause, ResponseError) and not isinstance(
+        judge(ReplyError(with_code(cause))), Weather
+    ):
+        return Refused(f"{address} refused: {reason}; check the URL")
+    return Weather(f"cannot reach {address}: {reason}")
 
 
-def refusal(address: Address, error: BaseException) -> str:
-    """Say that a server does not let us in, and what to check."""
-    reason = str(error).strip().rstrip(".")
-    return f"{address} refused: {reason}; check the user and password in the URL"
+def with_code(error: ResponseError) -> str:
+    """Give back the code that redis-py has turned into a class."""
+    code = _CODES.get(type(error).__name__)
+    text = str(error)
+    return text if code is None or text.startswith(code) else f"{code} {text}"
+
+
+_CODES = {
+    "AskError": "ASK",
+    "BusyLoadingError": "LOADING",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN",
+    "MovedError": "MOVED",
+    "NoPermissionError": "NOPERM",
+    "NoScriptError": "NOSCRIPT",
+    "OutOfMemoryError": "OOM",
+    "ReadOnlyError": "READONLY",
+    "TryAgainError": "TRYAGAIN",
+}

@@ -52,6 +52,7 @@ class PerTurn(Generic[Item, Result]):
         self._is_scheduled = False
         self._under_way = 0
         self._idle = asyncio.Event()
+        self._asking: set[asyncio.Task[None]] = set()
 
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """Add a request; the future gets its result, or what the call raised."""
@@ -70,6 +71,16 @@ class PerTurn(Generic[Item, Result]):
         while self._collected or self._under_way:
             self._idle.clear()
             await self._idle.wait()
+
+    def drop(self) -> None:
+        """Give up what is asked again and again; those requests are cancelled."""
+        for task in self._asking:
+            task.cancel()
+
+    def keep(self, asking: asyncio.Task[None]) -> None:
+        """Hold on to a task that asks again."""
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
 
     def answered(self) -> None:
         """Note that a batch has its answers."""
@@ -90,8 +101,11 @@ class PerTurn(Generic[Item, Result]):
         connection = self.line.connection
         if connection is None:
             batch.ask_again()
-        else:
+            return
+        try:
             connection.send(batch.call.command, batch)
+        except (UnicodeEncodeError, TypeError) as error:  # it cannot be packed
+            batch.fail(error)
 
 
 class _Batch(Generic[Item, Result]):
@@ -101,7 +115,7 @@ class _Batch(Generic[Item, Result]):
     else is left to a task that asks again.
     """
 
-    __slots__ = ("_asking", "_futures", "_owner", "call")
+    __slots__ = ("_futures", "_owner", "call")
 
     def __init__(
         self,
@@ -112,7 +126,6 @@ class _Batch(Generic[Item, Result]):
         self.call = call
         self._owner = owner
         self._futures = futures
-        self._asking: asyncio.Task[None] | None = None
 
     def done(self) -> bool:
         """Never before its reply, as far as the connection is concerned."""
@@ -131,18 +144,22 @@ class _Batch(Generic[Item, Result]):
 
     def ask_again(self) -> None:
         """Leave the call to a task that persists through weather."""
-        self._asking = asyncio.ensure_future(self._ask())
+        self._owner.keep(asyncio.ensure_future(self._ask()))
+
+    def fail(self, error: Exception) -> None:
+        """Hand an error out."""
+        self._owner.answered()
+        for future in self._futures:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # a caller that has gone need not be told
 
     async def _ask(self) -> None:
         owner = self._owner
         try:
             results = await owner.line.persist(self.call, patience=owner.patience)
         except Exception as error:  # noqa: BLE001 - handed on to whoever asked
-            owner.answered()
-            for future in self._futures:
-                if not future.done():
-                    future.set_exception(error)
-                    future.exception()  # a caller that has gone need not be told
+            self.fail(error)
         except asyncio.CancelledError:
             owner.answered()
             for future in self._futures:

@@ -62,7 +62,11 @@ class PlainReader:
     def gets(self) -> Reply:
         """Return the next whole reply, or INCOMPLETE."""
         start = self._at
-        reply = self._reply()
+        try:
+            reply = self._reply()
+        except ValueError as error:
+            message = f"the server does not speak RESP2: {error}"
+            raise ConnectionError(message) from None
         if reply is INCOMPLETE:
             self._at = start
         return reply

@@ -12,20 +12,18 @@ from typing import Any, TypeVar
 import redis.connection
 from redis.backoff import NoBackoff
 from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
     RedisError,
     ResponseError,
 )
 from redis.retry import Retry
 
 from aioq.broker import scripts
-from aioq.broker.connection import OPENING, refusal, unreachable
+from aioq.broker.connection import OPENING, not_opened, with_code
 from aioq.broker.keys import Keys
 from aioq.broker.resp import Reply, ReplyError
 from aioq.broker.scripts import Call, End
 from aioq.broker.topology import Address, Topology
-from aioq.broker.weather import Refused, Weather, judge
+from aioq.broker.weather import Weather, judge
 from aioq.core.errors import BrokerUnavailable
 from aioq.core.retry import reconnect_delay
 
@@ -45,6 +43,7 @@ class SyncBroker:
         self.topology = topology
         self.keys = keys
         self.enqueue_timeout = enqueue_timeout
+        self._client = secrets.token_hex(4)
         self._lock = threading.Lock()
         self._connection: Any = None
         self._owner = 0
@@ -54,12 +53,7 @@ class SyncBroker:
         with self._lock:
             connection = self._connected()
             try:
-                try:
-                    reply = _ask(connection, *call.command)
-                except ReplyError as error:
-                    if error.code != "NOSCRIPT":
-                        raise
-                    reply = _ask(connection, *call.full_command)
+                reply = _send(connection, call)
             except ReplyError as error:
                 judged = judge(error, script=call.script.name)
                 if isinstance(judged, Weather):
@@ -97,8 +91,7 @@ class SyncBroker:
         Raises:
             TimeoutError: it had not come after `timeout` seconds.
         """
-        client = secrets.token_hex(4)
-        call = scripts.wait(self.keys.prefix, client=client, job_ids=(job_id,))
+        call = scripts.wait(self.keys.prefix, client=self._client, job_ids=(job_id,))
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             try:
@@ -107,7 +100,7 @@ class SyncBroker:
                 subscription = None
             try:
                 if subscription is not None:
-                    _ask(subscription, "SUBSCRIBE", self.keys.channel(client))
+                    _ask(subscription, "SUBSCRIBE", self.keys.channel(self._client))
                 while (end := self.persist(call)[0]).state == "-":
                     left = None if deadline is None else deadline - time.monotonic()
                     if left is not None and left <= 0:
@@ -145,12 +138,18 @@ def dial(topology: Topology) -> Any:  # noqa: ANN401 - redis-py's connection
 def run_on(connection: Any, call: Call[T]) -> T:  # noqa: ANN401 - redis-py's connection
     """Run a script on a connection of one's own; anything raised means: drop it."""
     try:
-        reply = _ask(connection, *call.command)
+        return call.parse(_send(connection, call))
+    except ReplyError as error:
+        raise judge(error, script=call.script.name) from None
+
+
+def _send(connection: Any, call: Call[Any]) -> Reply:  # noqa: ANN401 - redis-py's connection
+    try:
+        return _ask(connection, *call.command)
     except ReplyError as error:
         if error.code != "NOSCRIPT":
-            raise judge(error, script=call.script.name) from None
-        reply = _ask(connection, *call.full_command)
-    return call.parse(reply)
+            raise
+    return _ask(connection, *call.full_command)
 
 
 def _ask(connection: Any, *command: Any) -> Reply:  # noqa: ANN401 - redis-py's connection
@@ -158,25 +157,9 @@ def _ask(connection: Any, *command: Any) -> Reply:  # noqa: ANN401 - redis-py's 
         connection.send_command(*command, check_health=False)
         return connection.read_response(disable_decoding=True)
     except ResponseError as error:
-        raise ReplyError(_with_code(error)) from None
+        raise ReplyError(with_code(error)) from None
     except (RedisError, OSError) as error:
         raise Weather(str(error)) from None
-
-
-_CODES = {
-    "BusyLoadingError": "LOADING",
-    "NoPermissionError": "NOPERM",
-    "NoScriptError": "NOSCRIPT",
-    "OutOfMemoryError": "OOM",
-    "ReadOnlyError": "READONLY",
-}
-
-
-def _with_code(error: ResponseError) -> str:
-    """Give back the code that redis-py turned into a class."""
-    code = _CODES.get(type(error).__name__)
-    text = str(error)
-    return text if code is None or text.startswith(code) else f"{code} {text}"
 
 
 def _hear(subscription: Any, seconds: float) -> bool:  # noqa: ANN401 - redis-py's connection
@@ -217,8 +200,6 @@ def _open(address: Address) -> Any:  # noqa: ANN401 - redis-py's connection
     connection = _KINDS[address.kind](**arguments)
     try:
         connection.connect()
-    except (AuthenticationError, AuthorizationError) as error:
-        raise Refused(refusal(address, error)) from None
     except (RedisError, OSError) as error:
-        raise Weather(unreachable(address, error)) from None
+        raise not_opened(address, error) from None
     return connection

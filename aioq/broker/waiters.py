@@ -8,16 +8,17 @@ questions are asked again, and every few seconds in any case (G14).
 import asyncio
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import cast
 
 from aioq.broker import scripts
 from aioq.broker.connection import Connection, dial
 from aioq.broker.keys import Keys
 from aioq.broker.per_turn import MOST, Line, PerTurn
-from aioq.broker.resp import Reply
+from aioq.broker.resp import Reply, ReplyError
 from aioq.broker.scripts import Call, End
 from aioq.broker.topology import Topology
-from aioq.broker.weather import Weather
+from aioq.broker.weather import Refused, Weather, judge
 from aioq.core.errors import BrokerUnavailable
 from aioq.core.retry import reconnect_delay
 
@@ -38,6 +39,7 @@ class Waiters:
         self._line = line
         self._questions = PerTurn(line, self._call, patience=FIRST_PATIENCE)
         self._waiting: dict[str, list[asyncio.Future[End]]] = {}
+        self._asking: set[asyncio.Future[End]] = set()
         self._subscription: Connection | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
@@ -58,12 +60,18 @@ class Waiters:
         self._waiting.setdefault(job_id, []).append(future)
         try:
             await self._subscribe()
-            end = await self._questions.submit(job_id)
+            end = End("-", None) if future.done() else await self._question(job_id)
             if end.state == "-":
                 end = await future
             return await self.ask(job_id) if end.state == "?" else end
         finally:
             self._leave(job_id, future)
+
+    async def _question(self, job_id: str) -> End:
+        question = self._questions.submit(job_id)
+        self._asking.add(question)
+        question.add_done_callback(self._asking.discard)
+        return await question
 
     def drop(self) -> None:
         """Close the subscription; those who wait get a BrokerUnavailable."""
@@ -72,10 +80,11 @@ class Waiters:
             self._keeper = None
         if self._subscription is not None:
             self._subscription.drop()
-        for futures in self._waiting.values():
-            for future in futures:
-                if not future.done():
-                    future.set_exception(BrokerUnavailable("the app was closed while waiting"))
+        self._questions.drop()
+        for future in [*self._asking, *(each for some in self._waiting.values() for each in some)]:
+            if not future.done():
+                future.set_exception(BrokerUnavailable("the app was closed while waiting"))
+                future.exception()
 
     def _leave(self, job_id: str, future: asyncio.Future[End]) -> None:
         future.cancel()
@@ -111,29 +120,39 @@ class Waiters:
         failures = 0
         while True:
             try:
-                lost = asyncio.Event()
-                self._subscription = await dial(
-                    self._topology, on_push=self._hear, on_lost=lost.set
-                )
-                await self._subscription.call("SUBSCRIBE", self._channel)
-                self._subscribed.set()
-                failures = 0
-                await self._watch(self._subscription, lost)
-            except (Weather, BrokerUnavailable):
+                await self._hold()
+            except (Weather, BrokerUnavailable) as error:
+                # Refused at first, it is the caller's to know; later on, asking must do (G14).
+                if isinstance(error, Refused) and not self._subscribed.is_set():
+                    raise
                 await asyncio.sleep(reconnect_delay(failures))
                 failures += 1
+                with suppress(Weather, BrokerUnavailable):
+                    await self._ask_again()
+            else:
+                failures = 0
             finally:
                 if self._subscription is not None:
                     self._subscription.drop()
 
-    async def _watch(self, subscription: Connection, lost: asyncio.Event) -> None:
-        while not lost.is_set():
-            await self._ask_again()
-            try:
-                async with asyncio.timeout(ASK_AGAIN):
-                    await lost.wait()
-            except TimeoutError:
-                await subscription.call("PING")  # a half-open connection hears nothing for ever
+    async def _hold(self) -> None:
+        """Subscribe, and return when the subscription is lost."""
+        lost = asyncio.Event()
+        subscription = await dial(self._topology, on_push=self._hear, on_lost=lost.set)
+        self._subscription = subscription
+        try:
+            await subscription.call("SUBSCRIBE", self._channel)
+            self._subscribed.set()
+            while not lost.is_set():
+                await self._ask_again()
+                try:
+                    async with asyncio.timeout(ASK_AGAIN):
+                        await lost.wait()
+                except TimeoutError:
+                    # A half-open connection would hear nothing for ever.
+                    await subscription.call("PING")
+        except ReplyError as error:
+            raise judge(error) from None
 
     async def _ask_again(self) -> None:
         open_questions = list(self._waiting)

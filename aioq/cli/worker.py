@@ -130,20 +130,21 @@ def _serve(made: Worker, loop: Loop, tie: Tie, introduce: Callable[[], None]) ->
 
 
 async def _run(made: Worker, tie: Tie, introduce: Callable[[], None]) -> None:
-    with Signals(made) as signals:
-        tie.listen(signals.drain, signals.stop)
-        introduce()  # who sees it may send signals
-        ready = asyncio.ensure_future(_say_when_ready(made))
-        try:
-            await made.run()
-        except asyncio.CancelledError:
-            if not signals.has_cancelled:
-                raise
-        except Exception as error:
-            raise _failure(_only(error), made) from error
-        finally:
-            ready.cancel()
-            await made.app.aclose()
+    signals = Signals(made)
+    signals.install()
+    tie.listen(signals.drain, signals.stop)
+    introduce()  # who sees it may send signals
+    ready = asyncio.ensure_future(_say_when_ready(made))
+    try:
+        await made.run()
+    except asyncio.CancelledError:
+        if not signals.has_cancelled:
+            raise
+    except Exception as error:
+        raise _failure(_only(error), made) from error
+    finally:
+        ready.cancel()
+        await made.app.aclose()
 
 
 async def _say_when_ready(made: Worker) -> None:

@@ -14,8 +14,8 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType, TracebackType
-from typing import Any, Self
+from types import FrameType
+from typing import Any
 
 from aioq.worker.worker import Worker
 
@@ -26,40 +26,30 @@ _STDERR = 2
 
 
 class Signals:
-    """The signals of a worker for as long as this context lasts, in the task that runs it.
+    """The signals of a worker from `install` on, which is called in the task that runs it.
 
-    A worker that has not started taking jobs has nothing to drain: its task is cancelled.
+    They stay to the end of the process: one that comes when the worker has left must not turn a
+    clean end into a death by signal.  A worker that has not started taking jobs has nothing to
+    drain: its task is cancelled.
     """
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._count = 0
         self._is_draining = False
-        self._before: dict[signal.Signals, Any] = {}
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
         self.has_cancelled = False
         """Whether the worker's task was cancelled from here."""
 
-    def __enter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+    def install(self) -> None:
+        """Handle the signals of this process from now on; in the main thread."""
         for number in _ENDING:
-            self._before[number] = signal.signal(number, self._received)
+            signal.signal(number, self._received)
         if hasattr(signal, "SIGUSR1"):
-            self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._dump_tasks)
+            signal.signal(signal.SIGUSR1, self._dump_tasks)
             # The threads' stacks come from C, also where Python is stuck; ours follow.
             faulthandler.register(signal.SIGUSR1, _STDERR, all_threads=True, chain=True)
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if hasattr(signal, "SIGUSR1"):
-            faulthandler.unregister(signal.SIGUSR1)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def drain(self, reason: str) -> None:
         """Do what the first signal does, from any thread; it does not count as one."""

@@ -42,7 +42,7 @@ if #due > 0 then
     if record[1] == 'd' then
       local body = prefix .. 'y:' .. job_id
       if record[3] and tonumber(record[3]) <= now_ms then
-        call('DEL', body)
+        call('DEL', body, prefix .. 'v:' .. job_id) -- also the error of an earlier try
         finish(job_id, 'x', 'expired', keep_ms, record[4], record[5])
       else
         -- A payload that is gone (an evicted key) is no reason to stop: the job fails when it runs.
@@ -81,6 +81,7 @@ local function take(lane, index, entry)
   call('XACK', prefix .. 's:' .. lane, 'w', entry_id)
   call('XDEL', prefix .. 's:' .. lane, entry_id)
   if ours then
+    call('DEL', prefix .. 'v:' .. job_id) -- the error of an earlier try
     finish(job_id, 'x', 'expired', keep_ms, record[8], enqueued(record[9], entry_id))
   else
     dropped[#dropped + 1] = lane .. ' ' .. entry_id
@@ -112,7 +113,10 @@ for index, flag in ipairs(filled) do
     while room > 0 and scan > 0 and not exhausted do
       local asked = room
       local entries = read(lane)
-      if entries.err then return entries end
+      if entries.err then
+        if size == 0 then return entries end
+        break -- what was taken so far must reach the worker; the error comes next time
+      end
       for _, entry in ipairs(entries) do take(lane, index, entry) end
       exhausted = #entries < asked
       scan = scan - #entries

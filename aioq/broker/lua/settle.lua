@@ -30,6 +30,7 @@ local FIRST, STRIDE = 4, 5
 -- include delay
 -- include finish
 -- include enqueued
+-- include bury
 
 -- First pass: read and judge; nothing is written.
 local verdicts, records, payloads, acks, numbers = {}, {}, {}, {}, {}
@@ -74,12 +75,6 @@ call('DEL', prefix .. '~')
 for lane, entries in pairs(acks) do
   call('XACK', prefix .. 's:' .. lane, 'w', unpack(entries))
   call('XDEL', prefix .. 's:' .. lane, unpack(entries))
-end
-
-local function bury(job_id, value, payload, record)
-  finish(job_id, 'f', value, dead_ms, record[5], enqueued(record[4], record[2]), record[7])
-  call('SET', prefix .. 'y:' .. job_id, payload, 'PX', dead_ms)
-  call('ZADD', prefix .. 'x', now_ms, job_id)
 end
 
 local rings = {}
@@ -139,16 +134,6 @@ for index = 1, count do
   end
 end
 
-if buried then
-  call('ZREMRANGEBYSCORE', prefix .. 'x', '-inf', now_ms - dead_ms)
-  local surplus = call('ZCARD', prefix .. 'x') - dead_max
-  if surplus > 0 then
-    local oldest = call('ZPOPMIN', prefix .. 'x', math.min(surplus, 500))
-    for n = 1, #oldest, 2 do
-      local job_id = oldest[n]
-      call('DEL', prefix .. 'j:' .. job_id, prefix .. 'y:' .. job_id, prefix .. 'v:' .. job_id)
-    end
-  end
-end
+if buried then trim() end
 for queue, jobs in pairs(rings) do ring(queue, jobs) end
 return table.concat(verdicts)
