@@ -256,7 +256,8 @@ def not_opened(address: Address, error: BaseException) -> Exception:
     if isinstance(cause, ResponseError) and not isinstance(
         judge(ReplyError(with_code(cause))), Weather
     ):
-        return Refused(f"{address} refused: {reason}; check the URL")
+        database = address.arguments.get("db", 0)
+        return Refused(f"{address}, database {database}, refused: {reason}; check the URL")
     return Weather(f"cannot reach {address}: {reason}")
 
 

@@ -140,8 +140,12 @@ def not_found(job_id: str) -> str:
 
 
 async def workers(broker: Broker) -> list[Presence]:
-    """Return the workers whose lease runs."""
-    leased: list[bytes] = await broker.command("ZRANGE", broker.keys.leases, 0, -1)
+    """Return the workers whose lease runs, by the server's clock."""
+    seconds, microseconds = await broker.command("TIME")
+    now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+    leased: list[bytes] = await broker.command(
+        "ZRANGE", broker.keys.leases, now_ms, "+inf", "BYSCORE"
+    )
     keys = Keys.presence
     found = await asyncio.gather(
         *(broker.command("GET", keys(broker.keys, name.decode())) for name in leased)

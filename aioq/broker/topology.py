@@ -5,10 +5,11 @@ question, and how to read the answer.  Whoever connects asks again, so a failove
 a lost connection.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis.connection
 from redis.crc import key_slot
@@ -63,7 +64,7 @@ def parse(url: str, *, prefix: str) -> Topology:
         prefix: the prefix of our keys; in a cluster its hash tag says which node is ours.
 
     Raises:
-        ConfigurationError: the URL cannot be read.
+        ConfigurationError: the URL cannot be read, or has a part that would be ignored.
     """
     scheme = url.partition("://")[0]
     if scheme not in {known.removesuffix("://") for known in SCHEMES}:
@@ -73,6 +74,7 @@ def parse(url: str, *, prefix: str) -> Topology:
         )
         raise ConfigurationError(message)
     try:
+        _check_query(url, scheme)
         if scheme == "redis+sentinel":
             return _sentinel(url)
         if scheme == "redis+cluster":
@@ -84,26 +86,34 @@ def parse(url: str, *, prefix: str) -> Topology:
 
 
 def redact(url: str) -> str:
-    """Take the password out of a URL."""
-    parts = urlsplit(url)
-    credentials, at, hosts = parts.netloc.rpartition("@")
-    if not at:
-        return url
-    user = credentials.partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}:***@{hosts}"))
+    """Take the passwords out of a URL, however malformed it is."""
+    url = re.sub(r"(?<=://)([^/?#:]*):[^/?#]*@", r"\1:***@", url)
+    return re.sub(r"(password=)[^&#]*", r"\1***", url)
+
+
+_QUERY = {"db", "username", "password", "client_name", "socket_keepalive"}
+_SENTINEL_QUERY = {"sentinel_username", "sentinel_password"}
+
+
+def _check_query(url: str, scheme: str) -> None:
+    allowed = _SENTINEL_QUERY if scheme == "redis+sentinel" else _QUERY
+    for name, _ in parse_qsl(urlsplit(url).query):
+        if name not in allowed and not (scheme == "rediss" and name.startswith("ssl_")):
+            message = f"its parameter {name!r} is none of {', '.join(sorted(allowed))}"
+            raise ValueError(message)
 
 
 def _address(url: str) -> Address:
     arguments: dict[str, Any] = dict(_parse_url(url))
     arguments.pop("connection_class", None)
     kind: Kind = "tls" if url.startswith("rediss") else "tcp"
+    path = urlsplit(url).path.strip("/")
     if url.startswith("unix"):
         kind = "unix"
         if not arguments.get("path"):
             message = "a unix:// URL needs a path, such as unix:///run/redis.sock"
             raise ValueError(message)
-    path = urlsplit(url).path.strip("/")
-    if kind != "unix" and path and not path.isdigit():
+    elif path and not path.isdigit():
         message = "the database is a number, such as redis://localhost:6379/0"
         raise ValueError(message)
     return Address(kind, arguments)
@@ -117,14 +127,15 @@ def _hosts(url: str, default_port: int) -> tuple[list[tuple[str, int]], dict[str
     if at:
         user, _, password = credentials.partition(":")
         arguments = {"username": unquote(user) or None, "password": unquote(password)}
-    found: list[tuple[str, int]] = []
-    for host in hosts.split(","):
-        name, _, port = host.rpartition(":") if ":" in host else (host, "", str(default_port))
-        found.append((name.strip("[]"), int(port)))
-    if not all(name for name, _ in found):
-        message = "a host is missing"
+    return [_host(each, default_port) for each in hosts.split(",")], arguments
+
+
+def _host(text: str, default_port: int) -> tuple[str, int]:
+    match = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d+))?", text)
+    if match is None:
+        message = f"{text!r} is no host" if text else "a host is missing"
         raise ValueError(message)
-    return found, arguments
+    return match[1].strip("[]"), int(match[2] or default_port)
 
 
 def _sentinel(url: str) -> Topology:
@@ -156,6 +167,9 @@ def _sentinel(url: str) -> Topology:
 def _cluster(url: str, prefix: str) -> Topology:
     """Read `redis+cluster://h1:6379,h2:6379`."""
     hosts, credentials = _hosts(url, 6379)
+    if urlsplit(url).path.strip("/"):
+        message = "a cluster has only one database; leave the path out"
+        raise ValueError(message)
     slot = key_slot(prefix.encode())
     seeds = [Address("tcp", {"host": host, "port": port, **credentials}) for host, port in hosts]
 

@@ -37,7 +37,7 @@ def judge(error: ReplyError, *, script: str = "") -> AioqError:
             "raise its maxmemory"
         )
         return BrokerFull(message)
-    if error.code in _REFUSALS or "NOPERM" in text:
+    if error.code in _REFUSALS or "NOPERM" in text or "ACL failure" in text:
         message = f"{where}the server refused: {text}; check the URL's user, password and ACL"
         return Refused(message)
     return ReplyError(f"{where}{text}")

@@ -84,7 +84,6 @@ async def test_a_full_server_is_told_to_every_caller_at_once(place: Place) -> No
         assert (await broker.enqueue(new_job("a")))[0]
 
 
-@pytest.mark.bug
 async def test_a_job_that_cannot_be_sent_hurts_no_other_and_lets_the_broker_close(
     place: Place,
 ) -> None:

@@ -66,7 +66,6 @@ async def test_an_error_reply_is_raised_where_it_belongs(place: Place) -> None:
     opened.drop()
 
 
-@pytest.mark.bug
 async def test_a_command_that_cannot_be_packed_shifts_no_replies(place: Place) -> None:
     """Such as a lone surrogate in the id that `app.job(id)` was given."""
     opened = await dialed(place.url, timeout=1)
@@ -198,7 +197,6 @@ async def test_a_caller_that_is_cancelled_while_connecting_takes_nothing_from_th
         assert (await stays).record == {}
 
 
-@pytest.mark.bug
 async def test_closing_while_a_connection_is_being_opened_leaves_none_behind(place: Place) -> None:
     async with proxy_to(place.url) as proxy, broker_on(place, url=proxy.url) as broker:
         proxy.delay = 0.05
@@ -219,7 +217,6 @@ async def test_a_half_open_connection_is_replaced(place: Place, impatient: None)
     assert [each.job_id for each in deliver(place)] == [b"a", b"b"]
 
 
-@pytest.mark.bug
 async def test_a_half_open_connection_costs_no_more_than_the_time_an_enqueue_has(
     place: Place,
 ) -> None:
@@ -234,7 +231,6 @@ async def test_a_half_open_connection_costs_no_more_than_the_time_an_enqueue_has
             assert (await broker.enqueue(new_job("b")))[0]
 
 
-@pytest.mark.bug
 async def test_a_frozen_server_is_given_up_after_the_time_an_enqueue_has(
     place: Place, new_server: NewServer
 ) -> None:
@@ -377,7 +373,6 @@ async def test_a_command_that_the_acl_forbids_is_a_refusal_that_names_the_script
             await broker.enqueue(new_job("a"))
 
 
-@pytest.mark.bug
 async def test_a_database_that_does_not_exist_is_named_at_once(place: Place) -> None:
     async with broker_on(place, url=f"{place.url}?db=99") as broker:
         with pytest.raises(BrokerUnavailable, match="99") as caught:

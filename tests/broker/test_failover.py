@@ -104,6 +104,8 @@ async def test_a_failover_by_sentinel_is_nothing_but_a_lost_connection(
         await eventually(lambda: knows_a_replica(sentinel))
         async with broker_of("test", url) as broker:
             await run_a_job(broker, "before")
+            with admin_of(replica) as admin:  # a replica may lag behind; what it lacks is lost
+                await eventually(lambda: admin("EXISTS", "{test.0}:j:before"))
             master.kill()
             await run_a_job(broker, "after")
     with admin_of(replica) as admin:

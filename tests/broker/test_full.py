@@ -73,7 +73,6 @@ def test_the_first_fetch_of_a_lane_creates_its_group(full: Place) -> None:
     assert len(fetch(full).deliveries) == 7
 
 
-@pytest.mark.bug
 def test_a_worker_without_room_can_pass_its_token_on(full: Place) -> None:
     """Refused, it would be an error of the consumer, and so the end of the worker."""
     assert full.run(scripts.ring(full.prefix, queue="default")) == 1

@@ -100,7 +100,6 @@ def test_what_is_no_resp_is_a_lost_connection() -> None:
             reader.gets()
 
 
-@pytest.mark.bug
 @pytest.mark.parametrize("nonsense", [b":seven\r\n", b"$x\r\n", b"*1.5\r\n", b"$\r\n"])
 def test_a_number_that_is_none_is_a_lost_connection(nonsense: bytes) -> None:
     for make in (new_reader, PlainReader):

@@ -294,7 +294,6 @@ def test_progress_and_marks_do_not_survive_a_run(place: Place, clock: Clock) -> 
     assert place.dump()["j:a"] == record("queued", token=CURRENT, ended=1)
 
 
-@pytest.mark.bug
 @pytest.mark.parametrize(
     ("op", "argument"),
     [("r", ""), ("n", "soon"), ("r", "+1" + "0" * 30), ("c", "for ever"), ("u", ""), ("?", "")],

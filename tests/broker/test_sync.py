@@ -147,7 +147,6 @@ def test_a_full_server_is_said_to_be_full(place: Place, *, knows_the_script: boo
         place.admin("CONFIG", "SET", "maxmemory", 0)
 
 
-@pytest.mark.bug
 def test_a_connection_of_ones_own_judges_errors_of_an_unknown_script_too(place: Place) -> None:
     place.admin("SCRIPT", "FLUSH")
     place.admin("CONFIG", "SET", "maxmemory", 1)
@@ -156,7 +155,6 @@ def test_a_connection_of_ones_own_judges_errors_of_an_unknown_script_too(place: 
     place.admin("CONFIG", "SET", "maxmemory", 0)
 
 
-@pytest.mark.bug
 @pytest.mark.parametrize(
     "code",
     ["LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "BUSY"],
@@ -216,7 +214,6 @@ def test_waiting_survives_a_lost_notification(place: Place) -> None:
         assert ends == [End("c", b"R")]
 
 
-@pytest.mark.bug
 def test_asking_again_and_again_leaves_no_trail_in_the_record(place: Place) -> None:
     """As in `while True: job.result_sync(timeout=1)`; one process is one client."""
     deliver(place, new_job("a"))

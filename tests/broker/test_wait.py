@@ -67,7 +67,6 @@ def test_a_job_that_expired_says_so(place: Place, clock: Clock) -> None:
     assert wait(place, "a") == [End("x", b"expired")]
 
 
-@pytest.mark.bug
 @pytest.mark.parametrize("keep_ms", [0, 5_000, 3_600_000])
 def test_a_retried_job_that_expired_does_not_show_its_old_error_as_its_end(
     place: Place, clock: Clock, keep_ms: int

@@ -194,7 +194,6 @@ async def test_a_server_that_is_away_from_the_start_is_given_up(
             await broker.waiters.wait("a")
 
 
-@pytest.mark.bug
 async def test_closing_ends_every_wait_and_leaves_no_connection(place: Place) -> None:
     enqueue(place, new_job("a"), new_job("b"))
     async with proxy_to(place.url) as proxy, broker_on(place, url=proxy.url) as broker:
@@ -221,7 +220,6 @@ async def test_a_closed_broker_waits_again_when_it_is_asked_to(place: Place) -> 
         assert await broker.waiters.wait("a") == DONE
 
 
-@pytest.mark.bug
 async def test_a_subscription_that_the_acl_forbids_is_a_refusal(
     place: Place, new_server: NewServer
 ) -> None:
@@ -235,7 +233,6 @@ async def test_a_subscription_that_the_acl_forbids_is_a_refusal(
                     await broker.waiters.wait("a")
 
 
-@pytest.mark.bug
 async def test_who_waits_is_not_stranded_by_a_subscription_that_is_refused_later(
     place: Place, new_server: NewServer, restless: None
 ) -> None:

@@ -49,7 +49,6 @@ def test_no_worker(project: Project, url: str) -> None:
     assert json.loads(as_json.stdout)["workers"] == []
 
 
-@pytest.mark.bug
 def test_a_worker_that_was_killed_does_not_count_once_its_lease_is_over(shop: Terminal) -> None:
     worker = shop.start_worker("tasks:app", AIOQ_LEASE="1")
     worker.send(signal.SIGKILL)

@@ -135,7 +135,6 @@ def test_a_server_that_is_away_is_tried_for_startup_timeout(shop: Terminal) -> N
     assert "Traceback" not in done.err
 
 
-@pytest.mark.bug
 def test_a_server_that_refuses_is_not_tried_again(shop: Terminal, url: str) -> None:
     wrong = url.replace("unix://", "unix://joe:secret@")
     done = shop.run("worker", "tasks:app", "--url", wrong, AIOQ_STARTUP_TIMEOUT="0.5")

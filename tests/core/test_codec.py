@@ -111,7 +111,6 @@ def test_compressing_twice_gives_the_same_bytes() -> None:
     assert encode(("x" * 999,), compression="gzip") == encode(("x" * 999,), compression="gzip")
 
 
-@pytest.mark.bug
 def test_a_strict_model_of_pydantic_arrives_too() -> None:
     """Its fields travel as JSON does, and JSON has no UUID to be strict about."""
 
@@ -184,7 +183,6 @@ def test_a_payload_of_a_newer_format_is_said_to_be_newer(data: bytes) -> None:
         codec.decode_payload(b"\x02" + data + b"\x00")
 
 
-@pytest.mark.bug
 @given(st.data(), st.sampled_from(COMPRESSIONS))
 def test_a_damaged_payload_is_damaged_whatever_the_compression(
     data: st.DataObject, compression: Compression | None
@@ -195,7 +193,6 @@ def test_a_damaged_payload_is_damaged_whatever_the_compression(
     assert_damaged_or_read(bytes(good[: data.draw(st.integers(at + 1, len(good)))]))
 
 
-@pytest.mark.bug
 @pytest.mark.parametrize(
     "data",
     [
@@ -211,7 +208,6 @@ def test_every_kind_of_damage_is_told_in_one_way(data: bytes) -> None:
         codec.decode_payload(data)
 
 
-@pytest.mark.bug
 def test_a_worker_that_lacks_zstd_leaves_the_job_to_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -277,7 +273,6 @@ def test_a_long_traceback_loses_its_middle() -> None:
     assert "characters left out" in text
 
 
-@pytest.mark.bug
 def test_an_error_takes_a_bounded_number_of_bytes() -> None:
     """Ten thousand dead letters keep theirs for a week (G13)."""
     assert len(codec.encode_error(raised(ValueError("x" * 5_000_000)))) < 100_000
@@ -324,7 +319,6 @@ def test_an_error_that_is_no_builtin_has_no_cause() -> None:
     assert (failed.exc_type, failed.exc_message) == ("tests.core.test_codec.Custom", "x")
 
 
-@pytest.mark.bug
 @pytest.mark.parametrize(
     "error",
     [

@@ -44,7 +44,6 @@ def test_every_use_names_what_to_write_instead(use: str, name: str) -> None:
         USES[use](conf, name)
 
 
-@pytest.mark.bug
 def test_what_is_so_by_itself_is_not_put_off_to_a_later_release() -> None:
     with pytest.raises(ConfigurationError, match="nothing: jobs are acknowledged late"):
         _ = NoConf().task_acks_late

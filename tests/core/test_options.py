@@ -95,7 +95,6 @@ def test_a_value_that_is_wrong_is_named_with_its_option(given_: dict[str, Any], 
         define(**given_)
 
 
-@pytest.mark.bug
 def test_retry_kwargs_that_are_no_mapping_are_named() -> None:
     with pytest.raises(ConfigurationError, match="retry_kwargs=3"):
         define(retry_kwargs=3)
@@ -215,7 +214,6 @@ def test_a_wrong_option_of_a_call_is_named(given_: dict[str, Any], said: str) ->
         call(**given_)
 
 
-@pytest.mark.bug
 @pytest.mark.parametrize("name", ["countdown", "expires"])
 @pytest.mark.parametrize("seconds", [float("inf"), 1e300])
 def test_a_moment_that_never_comes_is_refused_by_name(name: str, seconds: float) -> None:

@@ -106,7 +106,6 @@ def test_a_retry_at_a_naive_moment_is_refused_where_it_is_written() -> None:
     assert Retry(eta=datetime(2030, 1, 1, tzinfo=UTC)).eta
 
 
-@pytest.mark.bug
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan")])
 def test_a_time_that_never_comes_is_refused_where_it_is_written(seconds: float) -> None:
     """Later it would be an error of the executor, and the job would never be settled."""

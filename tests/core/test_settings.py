@@ -210,7 +210,6 @@ def test_text_that_is_no_value_is_named(name: str, text: str, said: str) -> None
         from_environment({variable: text})
 
 
-@pytest.mark.bug
 @pytest.mark.parametrize("name", ["result_expires", "grace", "unknown_task_patience", "lease"])
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e300])
 def test_a_duration_that_is_no_number_is_refused_here_and_not_when_a_job_ends(
@@ -256,7 +255,6 @@ def test_what_types_cannot_say_is_checked_too(table: dict[str, Any], said: str) 
         Settings(**table)
 
 
-@pytest.mark.bug
 @pytest.mark.parametrize("text", ["[tool]\naioq = 3", "tool = 3", "[tool]\naioq = [1]"])
 def test_a_table_of_pyproject_that_is_none_is_one_clear_error(elsewhere: Path, text: str) -> None:
     (elsewhere / "pyproject.toml").write_text(text)
@@ -294,6 +292,5 @@ def test_settings_do_not_change() -> None:
         Settings().lease = 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@pytest.mark.bug
 def test_values_have_the_types_of_their_fields_however_they_were_given() -> None:
     assert settled("queues", queues=["a", "b"]) == ("a", "b")

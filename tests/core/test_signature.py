@@ -279,7 +279,6 @@ def test_a_type_variable_is_anything() -> None:
     assert parameters(same).converters.args([[1]]) == [[1]]
 
 
-@pytest.mark.bug
 def test_a_constraint_of_pydantic_on_a_plain_type_holds() -> None:
     def positive(x: Annotated[int, pydantic.Field(gt=0)]) -> None: ...
 
@@ -288,7 +287,6 @@ def test_a_constraint_of_pydantic_on_a_plain_type_holds() -> None:
         parameters(positive).converters.args([-1])
 
 
-@pytest.mark.bug
 def test_what_cannot_be_hashed_may_stand_in_an_annotation() -> None:
     def noted(x: int) -> None: ...
 
@@ -296,7 +294,6 @@ def test_what_cannot_be_hashed_may_stand_in_an_annotation() -> None:
     assert parameters(noted).converters.args([1]) == [1]
 
 
-@pytest.mark.bug
 def test_a_bool_is_an_int_as_it_is_for_python_and_the_type_checker() -> None:
     assert parameters(plain).converters.args([True]) == [True]
 
@@ -342,7 +339,6 @@ def test_a_name_imported_for_type_checking_only_is_one_clear_error() -> None:
         parameters(price)
 
 
-@pytest.mark.bug
 @pytest.mark.parametrize("text", ["missing.Name", "3 +", "SimpleNamespace().x", "int | 'a'"])
 def test_an_annotation_that_cannot_be_evaluated_is_one_clear_error(text: str) -> None:
     missing = SimpleNamespace()
