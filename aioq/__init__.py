@@ -90,15 +90,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name on its first use."""
-    home = _HOME_OF.get(name)
-    if home is None:
-        message = f"module 'aioq' has no attribute {name!r}"
-        raise AttributeError(message)
-    value: object = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker that saw it would accept any name
+
+    def __getattr__(name: str) -> object:
+        """Import a public name on its first use."""
+        home = _HOME_OF.get(name)
+        if home is None:
+            message = f"module 'aioq' has no attribute {name!r}"
+            raise AttributeError(message)
+        value = getattr(import_module(home), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

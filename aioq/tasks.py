@@ -243,13 +243,12 @@ class Task(Generic[P, R]):
 
     def _call_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - R
         """Call the function as a worker would, with a context where it wants one."""
-        injected = self.parameters.injected
-        if not self.bind and not injected:
+        if not self.bind and not self.parameters.injected:
             return self.function(*args, **kwargs)
         context = local_context(self.name, self._given.get("queue") or "")
-        if self.bind:
-            args = (context, *args)
-        return self.function(*args, **{**dict.fromkeys(injected, context), **kwargs})
+        positional = [context, *args] if self.bind else list(args)
+        self.parameters.inject(positional, kwargs, context)
+        return self.function(*positional, **kwargs)
 
     @property
     def _where(self) -> str:

@@ -33,10 +33,10 @@ class NoConf:
     def explanation(name: str) -> str:
         """Say what to write in place of Celery's setting."""
         bare = name.removeprefix("task_")
-        if bare in LATER:
-            instead = f"the option {bare} of the task, in a later release"
-        elif name in _CELERY:
+        if name in _CELERY:
             instead = _CELERY[name]
+        elif bare in LATER:
+            instead = f"the option {bare} of the task, in a later release"
         elif name in SETTING_NAMES:
             instead = f"Settings({name}=...)"
         elif bare in OPTION_NAMES:

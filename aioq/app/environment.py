@@ -5,7 +5,7 @@ import sys
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from aioq import embedded
 from aioq.broker import topology
@@ -49,11 +49,16 @@ def from_pyproject(start: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("aioq", {})
+        document: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         message = f"{path} cannot be read: {error}"
         raise ConfigurationError(message) from None
-    return core.parse(table, where=f"{path} [tool.aioq]")
+    tools = document.get("tool", {})
+    table = cast("dict[str, Any]", tools).get("aioq", {}) if isinstance(tools, dict) else tools
+    if not isinstance(table, dict):
+        message = f"{path}: [tool.aioq] must be a table of settings, not {table!r}"
+        raise ConfigurationError(message)
+    return core.parse(cast("dict[str, Any]", table), where=f"{path} [tool.aioq]")
 
 
 def check_url(url: str | None) -> None:

@@ -164,14 +164,16 @@ class Broker:
         """
         deadline = None if patience is None else self._loop.time() + patience
         failures = 0
+        last: Weather | None = None
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
                     return await self.run(call)
             except TimeoutError:
-                silence = f"{self.topology.seeds[0]} does not answer"
-                raise BrokerUnavailable(_gave_up(silence, patience)) from None
+                reason = last or f"{self.topology.seeds[0]} does not answer"
+                raise BrokerUnavailable(_gave_up(reason, patience)) from None
             except Weather as weather:
+                last = weather
                 pause = reconnect_delay(failures)
                 failures += 1
                 if deadline is not None and self._loop.time() + pause >= deadline:

@@ -7,6 +7,7 @@ with empty tails left out.  A result is bare MessagePack.  No pickle, ever.
 import builtins
 import gzip
 import traceback
+import zlib
 from importlib import import_module
 from pathlib import PurePath
 from types import TracebackType
@@ -22,6 +23,7 @@ Compression = Literal["gzip", "zstd"]
 VERSION = 1
 _PLAIN, _GZIP, _ZSTD = 0, 1, 2
 _MAX_TRACEBACK = 16_384
+_MAX_MESSAGE = 8_192
 
 
 class NewerPayload(AioqError):
@@ -107,7 +109,14 @@ def decode_payload(payload: bytes) -> Payload:
         raise NewerPayload(message)
     try:
         return _decode_payload(_decompress(payload))
-    except (msgspec.MsgspecError, OSError, EOFError, ValueError) as error:
+    except (
+        msgspec.MsgspecError,
+        OSError,
+        EOFError,
+        ValueError,
+        RecursionError,
+        zlib.error,
+    ) as error:
         message = f"the payload is damaged: {error}"
         raise InvalidArguments(message) from error
 
@@ -162,9 +171,20 @@ def _decompress(payload: bytes) -> bytes | memoryview:
     if payload[1] == _GZIP:
         return gzip.decompress(body)
     if payload[1] == _ZSTD:
-        return _zstd().decompress(body)
+        return _unpack_zstd(body)
     message = f"unknown compression {payload[1]}"
     raise ValueError(message)
+
+
+def _unpack_zstd(body: memoryview) -> bytes:
+    try:
+        module = _zstd()
+    except ConfigurationError as error:  # no fault of the job: another worker may have it
+        raise NewerPayload(str(error)) from None
+    try:
+        return module.decompress(body)
+    except module.ZstdError as error:
+        raise ValueError(str(error)) from None
 
 
 def _refusal(task: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException) -> str:
@@ -199,9 +219,10 @@ def encode_error(error: BaseException, *, with_traceback: bool = True) -> bytes:
     args: list[Any] | None = None
     if type(error).__module__ == "builtins":
         try:
-            args = decode_value(_encoder.encode(list(error.args)))
+            encoded = _encoder.encode(list(error.args))
+            args = decode_value(encoded) if len(encoded) <= _MAX_MESSAGE else [_message(error)]
         except _REFUSALS:
-            args = [str(error)]
+            args = [_message(error)]
     text = _traceback(error) if with_traceback else ""
     wire = _WireError(type_name(type(error)), _message(error), text, args)
     return _encoder.encode(wire)
@@ -251,14 +272,19 @@ def _message(error: BaseException) -> str:
         text = str(error)
     except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything
         text = f"<str() of the exception raised {type_name(type(broken))}>"
-    return text.encode("utf-8", "replace").decode()
+    return _shortened(text, _MAX_MESSAGE)
 
 
 def _traceback(error: BaseException) -> str:
     """Format the traceback, its middle cut when it is very long."""
     lines = traceback.format_exception(type(error), error, users_traceback(error))
-    text = "".join(lines).encode("utf-8", "replace").decode()
-    if len(text) <= _MAX_TRACEBACK:
-        return text
-    half = _MAX_TRACEBACK // 2
-    return f"{text[:half]}\n  ... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    return _shortened("".join(lines), _MAX_TRACEBACK)
+
+
+def _shortened(text: str, most: int) -> str:
+    """Cut the middle out of a long text, and make what is left valid UTF-8."""
+    if len(text) > most:
+        half = most // 2
+        left_out = f"\n  ... {len(text) - 2 * half} characters left out ...\n"
+        text = text[:half] + left_out + text[-half:]
+    return text.encode("utf-8", "replace").decode()

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, cast
 
 import msgspec
 from msgspec import Meta
@@ -180,7 +180,11 @@ def explain(error: msgspec.ValidationError, given: Mapping[str, Any]) -> str:
 
 def _unfold_retry_kwargs(given: dict[str, Any], *, where: str) -> None:
     """Accept Celery's `retry_kwargs={"max_retries": 5, "countdown": 2}`."""
-    for name, value in dict(given.pop("retry_kwargs", {})).items():
+    table = given.pop("retry_kwargs", {})
+    if not isinstance(table, Mapping):
+        message = f"{where}: retry_kwargs={table!r} is wrong: it is a dict"
+        raise ConfigurationError(message)
+    for name, value in cast("Mapping[str, Any]", table).items():
         target = {"max_retries": "max_retries", "countdown": "default_retry_delay"}.get(name)
         if target is None:
             known = ("max_retries", "countdown")

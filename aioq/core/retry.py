@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable
 from datetime import datetime
+from typing import cast
 
 import msgspec
 
@@ -20,15 +21,12 @@ def seconds_of(value: float, name: str) -> float:
     Raises:
         ConfigurationError: it is not a number.
     """
-    try:
-        # Python's integers have no end, a float has: 2 ** 5000 stands for "for ever".
-        seconds = min(max(value, 0), LONGEST)
-    except TypeError:
-        seconds = math.nan
-    if math.isnan(seconds):
+    given = cast("object", value)  # what its annotation promises is checked here
+    if not isinstance(given, (int, float)) or given != given or abs(given) == math.inf:  # noqa: PLR0124 - nan
         message = f"{name}={value!r} is no number of seconds"
         raise ConfigurationError(message)
-    return float(seconds)
+    # Python's integers have no end, a float has: 2 ** 5000 stands for a hundred years.
+    return float(min(max(value, 0), LONGEST))
 
 
 class Retry(Exception):

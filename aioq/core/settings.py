@@ -24,8 +24,8 @@ class _Remembering(type(msgspec.Struct)):
             if unknown:
                 message = options.unknown("field", unknown[0], SETTING_NAMES)
                 raise ConfigurationError(f"Settings: {message}")
-            settings = super().__call__(*args, **given, given=frozenset(given))
-            return check(settings)
+            parsed = parse(given, where="Settings")
+            return super().__call__(*args, **parsed, given=frozenset(given))
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Remembering):
@@ -99,17 +99,6 @@ def environment_name(field: str) -> str:
     return f"AIOQ_{field.upper()}"
 
 
-def check(settings: Settings) -> Settings:
-    """Check every field that was given.
-
-    Raises:
-        ConfigurationError: naming the field, the value and the range.
-    """
-    given = {name: getattr(settings, name) for name in settings.given}
-    parse(given, where="Settings")
-    return settings
-
-
 def parse(values: Mapping[str, Any], *, where: str, from_text: bool = False) -> dict[str, Any]:
     """Check raw values of fields, and give them their types.
 
@@ -161,6 +150,8 @@ def _check_meaning(parsed: Mapping[str, Any], *, where: str) -> None:
 
 def _split(name: str, text: str) -> Any:  # noqa: ANN401 - the raw value of any field
     """Read the text of a list (`a,b`) or of a table (JSON)."""
+    if text.lower() == "none":
+        return None
     if name == "queues":
         return [part.strip() for part in text.split(",") if part.strip()]
     if name in {"task_annotations", "task_routes"}:
@@ -168,7 +159,7 @@ def _split(name: str, text: str) -> Any:  # noqa: ANN401 - the raw value of any 
             return msgspec.json.decode(text)
         except msgspec.DecodeError:
             return text
-    return None if text.lower() == "none" else text
+    return text
 
 
 def _zone(name: str) -> tzinfo:

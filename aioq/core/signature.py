@@ -42,6 +42,11 @@ class Parameters:
             if _is_injected(hints.get(parameter.name), parameter.default, injected)
         )
         """Names of the parameters that receive the context by keyword."""
+        self._places = [
+            (place, parameter.name)
+            for place, parameter in enumerate(signature.parameters.values())
+            if parameter.name in self.injected and parameter.kind is not parameter.KEYWORD_ONLY
+        ]
         self.signature = signature.replace(
             parameters=[p for p in parameters if p.name not in self.injected]
         )
@@ -78,6 +83,22 @@ class Parameters:
         except TypeError as error:
             message = f"{self._task}{self.signature}: {error}"
             raise TypeError(message) from None
+
+    def inject(self, args: list[Any], kwargs: dict[str, Any], context: object) -> None:
+        """Put the context where the function wants it, among arguments of a call that fits.
+
+        Args:
+            args: the positional arguments, with the context of a bound task already in front.
+            kwargs: the keywords; a context that is given there stays.
+            context: what to put in.
+        """
+        for place, name in self._places:
+            if name not in kwargs and place <= len(args):
+                args.insert(place, context)
+            else:
+                kwargs.setdefault(name, context)
+        for name in self.injected[len(self._places) :]:
+            kwargs.setdefault(name, context)
 
     def compile(self) -> None:
         """Build the converters now.
@@ -170,8 +191,10 @@ def _keep(value: Any) -> Any:  # noqa: ANN401 - the identity
 def _converter(annotation: Any, what: str) -> Convert:  # noqa: ANN401 - any annotation
     if annotation is Any or annotation is object or isinstance(annotation, typing.TypeVar):
         return _keep
-    if annotation in {int, str, bool, bytes, float, None, type(None)}:
+    if any(annotation is kind for kind in (int, str, bool, bytes, float)):
         return _builtin(annotation)
+    if _is_constrained_by_pydantic(annotation):  # msgspec would ignore it
+        return _adapter(annotation, what)
     try:
         info = msgspec.inspect.type_info(annotation)
         _require_adapters(info, what)
@@ -184,9 +207,18 @@ def _builtin(kind: Any) -> Convert:  # noqa: ANN401 - one of the builtin types
     """Convert to a type for which the value is nearly always right already."""
 
     def convert(value: Any) -> Any:  # noqa: ANN401 - any value of MessagePack
-        return value if type(value) is kind else msgspec.convert(value, kind)
+        # bool is an int here too, as it is for Python and for the type checkers.
+        return value if isinstance(value, kind) else msgspec.convert(value, kind)
 
     return convert
+
+
+def _is_constrained_by_pydantic(annotation: Any) -> bool:  # noqa: ANN401 - any annotation
+    metadata: tuple[object, ...] = getattr(annotation, "__metadata__", ())
+    modules = {type(each).__module__.partition(".")[0] for each in metadata}
+    return bool(modules & {"pydantic", "annotated_types"}) or any(
+        _is_constrained_by_pydantic(each) for each in typing.get_args(annotation)
+    )
 
 
 def _require_adapters(info: object, what: str, seen: set[int] | None = None) -> None:
@@ -226,11 +258,19 @@ def _adapter(annotation: Any, what: str) -> Convert:  # noqa: ANN401 - any annot
         )
         raise ConfigurationError(message) from None
     try:
-        validate: Convert = pydantic.TypeAdapter(annotation).validate_python
+        adapter = pydantic.TypeAdapter(annotation)
     except pydantic.errors.PydanticUserError as error:
         reason = str(error).splitlines()[0]
         message = f"{what} has the type {annotation!r}, which cannot be decoded: {reason}"
         raise ConfigurationError(message) from None
+
+    def validate(value: Any) -> Any:  # noqa: ANN401 - any value of MessagePack
+        try:
+            return adapter.validate_python(value)
+        except pydantic.ValidationError:
+            # A strict model takes the text of a date from JSON only, and as JSON it was written.
+            return adapter.validate_json(msgspec.json.encode(value))
+
     with contextlib.suppress(TypeError):  # what cannot be hashed is never inside another type
         _validators[annotation] = validate
     return validate
@@ -244,12 +284,16 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function, include_extras=True)
     except NameError as error:
-        message = (
-            f"an annotation of {function.__module__}.{function.__qualname__} names {error.name!r}, "
-            "which does not exist when the program runs; import it outside `if TYPE_CHECKING:`"
+        reason = (
+            f"names {error.name!r}, which does not exist when the program runs; import it outside "
+            "`if TYPE_CHECKING:`"
         )
-        raise ConfigurationError(message) from None
+    except Exception as error:  # noqa: BLE001 - an annotation may be any expression
+        reason = f"cannot be evaluated: {type(error).__name__}: {error}"
+    message = f"an annotation of {function.__module__}.{function.__qualname__} {reason}"
+    raise ConfigurationError(message)
 
 
 def _is_injected(hint: Any, default: object, injected: type) -> bool:  # noqa: ANN401 - any
-    return hint is injected or isinstance(default, injected)
+    meant = hint is injected or injected in typing.get_args(hint)
+    return meant or isinstance(default, injected)

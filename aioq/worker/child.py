@@ -87,7 +87,7 @@ def _run(where: Reference, payload: bytes, known: Facts) -> bytes:
     kwargs = parameters.converters.kwargs(decoded.kwargs)
     if where.bind:
         args.insert(0, context)
-    kwargs.update(dict.fromkeys(parameters.injected, context))
+    parameters.inject(args, kwargs, context)
     value = function(*args, **kwargs)
     if inspect.iscoroutine(value):
         value = asyncio.run(value)

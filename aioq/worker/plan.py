@@ -66,8 +66,8 @@ class Plan(NamedTuple):
         kwargs = parameters.converters.kwargs(payload.kwargs) if payload.kwargs else {}
         if self.bind:
             args.insert(0, context)
-        for name in parameters.injected:
-            kwargs[name] = context
+        if parameters.injected:
+            parameters.inject(args, kwargs, context)
         return args, kwargs
 
     def encode(self, value: object) -> bytes:

@@ -153,6 +153,25 @@ async def test_what_speaks_another_protocol_is_weather() -> None:
     server.close()
 
 
+async def test_a_reply_that_nobody_asked_for_is_a_lost_connection(place: Place) -> None:
+    loop = asyncio.get_running_loop()
+    complaints: list[object] = []
+    loop.set_exception_handler(lambda _, what: complaints.append(what))
+    writers: list[asyncio.StreamWriter] = []
+
+    def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        writer.write(b"+OK\r\n" * 2)  # to what redis-py says when it connects
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    opened = await dialed(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    writers[0].write(b"+OK\r\n")
+    await eventually(lambda: opened.is_lost)
+    writers[0].close()
+    server.close()
+    assert not complaints, "it is no error of ours"
+
+
 # The broker on its connection
 
 
@@ -246,6 +265,15 @@ async def test_a_frozen_server_is_given_up_after_the_time_an_enqueue_has(
             server.resume()
 
 
+async def test_without_patience_there_is_one_attempt(place: Place) -> None:
+    async with broker_on(place, enqueue_timeout=0) as broker:
+        assert (await broker.enqueue(new_job("a")))[0]
+        assert (await broker.look("a")).record
+    async with broker_on(place, url="redis://127.0.0.1:1", enqueue_timeout=0) as broker:
+        with pytest.raises(BrokerUnavailable, match="cannot reach"):
+            await broker.enqueue(new_job("a"))
+
+
 async def test_a_server_that_stays_away_is_given_up_with_what_to_do(place: Place) -> None:
     async with broker_on(place, url="redis://127.0.0.1:1", enqueue_timeout=0.1) as broker:
         with pytest.raises(BrokerUnavailable, match=r"cannot reach redis://127.*AIOQ_URL"):
@@ -320,6 +348,9 @@ async def test_a_replica_is_weather_until_it_is_a_master(
         ("NOAUTH Authentication required.", Refused),
         ("WRONGPASS invalid username-password pair", Refused),
         ("NOPERM this user has no permissions", Refused),
+        ("ERR ACL failure in script: User u has no permissions to run 'xadd'", Refused),
+        ("ERR The user executing the script can't run this command or subcommand", Refused),
+        ("ERR Protocol error: unauthenticated multibulk length", Refused),
         ("ERR unknown command", ReplyError),
     ],
 )

@@ -214,6 +214,18 @@ def test_waiting_survives_a_lost_notification(place: Place) -> None:
         assert ends == [End("c", b"R")]
 
 
+def test_a_subscription_that_the_acl_forbids_is_a_refusal(
+    place: Place, new_server: NewServer
+) -> None:
+    server = new_server()
+    with Place(server.url) as other:
+        deliver(other, new_job("a"))
+        other.admin("ACL", "SETUSER", "few", "on", ">pw", "~*", "resetchannels", "+@all")
+        url = server.url + "?username=few&password=pw"
+        with sync_broker_on(other, url=url) as broker, pytest.raises(Refused, match="ACL"):
+            broker.wait("a", timeout=3)
+
+
 def test_asking_again_and_again_leaves_no_trail_in_the_record(place: Place) -> None:
     """As in `while True: job.result_sync(timeout=1)`; one process is one client."""
     deliver(place, new_job("a"))

@@ -73,8 +73,11 @@ def test_all_keys_of_an_app_lie_in_the_slot_of_its_prefix() -> None:
     assert ours != other
 
 
-def test_a_node_that_does_not_know_its_own_address_is_the_one_that_was_asked() -> None:
-    found = parse("redis+cluster://h1", prefix=PREFIX).answer([[0, 16383, [b"", 9, b"id"]]])
+@pytest.mark.parametrize("host", [b"", None])
+def test_a_node_that_does_not_know_its_own_address_is_the_one_that_was_asked(
+    host: bytes | None,
+) -> None:
+    found = parse("redis+cluster://h1", prefix=PREFIX).answer([[0, 16383, [host, 9, b"id"]]])
     assert str(found) == "redis://h1:9/0"
 
 
@@ -157,7 +160,20 @@ def test_a_password_in_the_query_is_never_shown_either(url: str) -> None:
     assert "secret" not in f"{topology!r}{topology}{topology.url}{redact(url)}"
 
 
-@pytest.mark.parametrize("url", ["redis://joe:secret@h:port", "nonsense://joe:secret@h"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://joe:secret@h:port",
+        "nonsense://joe:secret@h",
+        "redis://joe:secret/more@h",
+        "redis://joe:secret?more@h",
+        "redis://joe:#secret@h:port",
+        "redis://:/secret@h:port",
+        "redis+sentinel://joe:/secret@h",
+        "redis+cluster://joe:/secret@h",
+        "redis://[joe:secret@h",
+    ],
+)
 def test_a_password_is_not_shown_by_the_error_about_its_url(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse(url, prefix=PREFIX)

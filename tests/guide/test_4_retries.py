@@ -132,7 +132,7 @@ async def never_again(self: Context, countdown: float) -> None:
     self.retry(countdown=countdown)
 
 
-@pytest.mark.parametrize("countdown", [1e20, 2.0**1000, float("inf")])
+@pytest.mark.parametrize("countdown", [1e20, 2.0**1000])
 async def test_a_retry_in_the_endless_future_harms_no_neighbour(countdown: float) -> None:
     async with running(app) as worker:
         jobs = [await never_again.enqueue(countdown), await by_hand.enqueue(0)]
