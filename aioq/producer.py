@@ -26,7 +26,7 @@ from aioq.core.options import Call, TaskDefinition
 from aioq.core.settings import Settings
 from aioq.job import Job
 
-log = logging.getLogger("aioq.producer")
+log: logging.Logger = logging.getLogger("aioq.producer")
 
 DEFAULT_PRIORITY = 5
 _WARN_EVERY = 60.0

@@ -45,7 +45,7 @@ class Home:
 
     def __init__(self, producer: Producer, modules: Iterable[str]) -> None:
         self.producer = producer
-        self.modules = set(modules)
+        self.modules: set[str] = set(modules)
         """Modules whose shared tasks belong to this app."""
         homes.add(self)
 
@@ -78,14 +78,14 @@ class Task(Generic[P, R]):
         _require_plain(function)
         self.function = function
         self.bind = bind
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async: bool = inspect.iscoroutinefunction(function)
         self.name: str = given.get("name") or default_name(function)
         self._given = {**given, "name": self.name}
         self._default = {"executor": "loop" if self.is_async else "thread"}
         self._home = home
-        self.call = options.NO_OPTIONS
+        self.call: Call = options.NO_OPTIONS
         """The options of the calls made through this object."""
-        self.__name__ = function.__name__
+        self.__name__: str = function.__name__
         self.__qualname__ = function.__qualname__
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__
@@ -297,9 +297,9 @@ class Signature(Generic[R]):
         kwargs: dict[str, Any],
         call: Call | None = None,
     ) -> None:
-        self.task = task
-        self.args = args
-        self.kwargs = kwargs
+        self.task: Task[..., R] = task
+        self.args: tuple[Any, ...] = args
+        self.kwargs: dict[str, Any] = kwargs
         self._call = task.call if call is None else call
 
     def __repr__(self) -> str:

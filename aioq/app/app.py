@@ -97,7 +97,7 @@ class Aioq:
         self._arguments = _given(url, settings)
         self._overrides: dict[str, Any] = {}
         self._server: environment.Server | None = None
-        self.settings = environment.resolve(self._arguments)
+        self.settings: Settings = environment.resolve(self._arguments)
         environment.check_url(self.settings.url)
         self._client = Client(name, self._locate, enqueue_timeout=self.settings.enqueue_timeout)
         self._home = Home(Producer(self._client, self.settings), _module_names(include))

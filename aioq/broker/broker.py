@@ -47,7 +47,7 @@ class Broker:
         self._guard: AsyncGenerator[None] | None = None
         self._new_jobs = PerTurn(self, self._enqueue_each, patience=enqueue_timeout)
         self._updates = PerTurn(self, self._updates_call, patience=enqueue_timeout)
-        self.waiters = Waiters(topology, keys, self)
+        self.waiters: Waiters = Waiters(topology, keys, self)
 
     @property
     def connection(self) -> Connection | None:

@@ -20,7 +20,7 @@ class Client:
     """Hands out the connections of one app."""
 
     def __init__(self, name: str, locate: Callable[[], str], *, enqueue_timeout: float) -> None:
-        self.keys = Keys(name)
+        self.keys: Keys = Keys(name)
         self._locate = locate
         self._enqueue_timeout = enqueue_timeout
         self._brokers: WeakKeyDictionary[asyncio.AbstractEventLoop, Broker] = WeakKeyDictionary()

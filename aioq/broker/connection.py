@@ -38,7 +38,7 @@ _KINDS: dict[str, Any] = {
     "tls": redis_async.SSLConnection,
     "unix": redis_async.UnixDomainSocketConnection,
 }
-OPENING = {
+OPENING: dict[str, Any] = {
     "protocol": 2,
     "socket_timeout": CONNECT_TIMEOUT,
     "socket_connect_timeout": CONNECT_TIMEOUT,
@@ -89,7 +89,7 @@ class Connection(asyncio.Protocol):
         self._in_flight: deque[tuple[Receiver, float]] = deque()
         self._watch: asyncio.TimerHandle | None = None
         self._suspect: Receiver | None = None
-        self.is_lost = False
+        self.is_lost: bool = False
         self._transport.set_protocol(self)
         self._transport.resume_reading()
 

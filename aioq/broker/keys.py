@@ -65,7 +65,7 @@ class Keys:
     """The keys of one app."""
 
     def __init__(self, name: str) -> None:
-        self.prefix = f"{{{name}.{PARTITION}}}:"
+        self.prefix: str = f"{{{name}.{PARTITION}}}:"
 
     def bell(self, queue: str) -> str:
         """The doorbell of a queue."""

@@ -142,4 +142,6 @@ def _choose() -> tuple[Callable[[], Reader], Callable[[tuple[Argument, ...]], by
     return reader, hiredis.pack_command
 
 
+new_reader: Callable[[], Reader]
+pack: Callable[[tuple[Argument, ...]], bytes]
 new_reader, pack = _choose()

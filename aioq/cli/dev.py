@@ -75,7 +75,7 @@ class Session:
         self._ending = asyncio.Event()
         self._changed = asyncio.Event()
         self._what_changed = ""
-        self.killed_by = 0
+        self.killed_by: int = 0
         """The signal that cut the session short; 0: it ended cleanly."""
 
     async def run(self) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import NoReturn
 
-log = logging.getLogger("aioq.worker")
+log: logging.Logger = logging.getLogger("aioq.worker")
 
 _POOL = concurrent.futures.thread.__file__
 _LAST_STEPS = 0.1

@@ -40,7 +40,7 @@ class Tie:
 
     def __init__(self, stream: socket.socket | None, count: int) -> None:
         self._stream = stream
-        self.is_restart = count > 0
+        self.is_restart: bool = count > 0
         """Whether a child came before this one, which has introduced itself."""
 
     @classmethod

@@ -18,7 +18,7 @@ from aioq.observe import logs
 from aioq.worker import Worker, banner
 from aioq.worker.signals import Signals
 
-log = logging.getLogger("aioq.worker")
+log: logging.Logger = logging.getLogger("aioq.worker")
 
 
 class Loop(NamedTuple):

@@ -56,7 +56,9 @@ class Retry(Exception):
             message = f"eta={eta.isoformat()} has no timezone; pass an aware datetime (tzinfo=...)"
             raise ConfigurationError(message)
         self.exc = exc
-        self.countdown = None if countdown is None else seconds_of(countdown, "countdown")
+        self.countdown: float | None = (
+            None if countdown is None else seconds_of(countdown, "countdown")
+        )
         self.eta = eta
         self.max_retries = max_retries
 
@@ -66,7 +68,7 @@ class Snooze(Exception):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"snoozed for {seconds:g} s")
-        self.seconds = seconds_of(seconds, "snooze")
+        self.seconds: float = seconds_of(seconds, "snooze")
 
 
 class Reject(Exception):

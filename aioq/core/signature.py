@@ -36,7 +36,7 @@ class Parameters:
                 message = f"task {task} has bind=True but takes no parameter for its context"
                 raise ConfigurationError(message)
             parameters = parameters[1:]
-        self.injected = tuple(
+        self.injected: tuple[str, ...] = tuple(
             parameter.name
             for parameter in parameters
             if _is_injected(hints.get(parameter.name), parameter.default, injected)
@@ -47,7 +47,7 @@ class Parameters:
             for place, parameter in enumerate(signature.parameters.values())
             if parameter.name in self.injected and parameter.kind is not parameter.KEYWORD_ONLY
         ]
-        self.signature = signature.replace(
+        self.signature: inspect.Signature = signature.replace(
             parameters=[p for p in parameters if p.name not in self.injected]
         )
         """What the caller may pass."""

@@ -46,7 +46,7 @@ class SharedServer:
             project: The project's folder.
             folder: Where in it the data lie; `""` for the folder itself.
         """
-        self.directory = (project / folder).resolve()
+        self.directory: Path = (project / folder).resolve()
         self._log = Log(self.directory / "server.log")
         self._socket_path: Path | None = None
         self._lease: int | None = None
@@ -122,7 +122,7 @@ class SharedServer:
         with self._starter():
             lease = self._take_lease()
             try:
-                self.started = self._ensure_running()
+                self.started: bool = self._ensure_running()
             except BaseException:
                 os.close(lease)
                 raise

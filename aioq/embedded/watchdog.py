@@ -102,7 +102,7 @@ class Watchdog:
         # Nothing to read means that the watchdog itself did not start.
         line = self._reports.readline()
         self._ended = not line
-        self.pid = int(line or 0)
+        self.pid: int = int(line or 0)
 
 
 def _pipe() -> tuple[FileIO, FileIO]:

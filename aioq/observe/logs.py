@@ -44,9 +44,10 @@ def configure(
 class Console(logging.Formatter):
     """Lines for people: time, level, logger, message."""
 
+    default_msec_format: str | None = "%s.%03d"
+
     def __init__(self, stream: IO[str]) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S")
-        self.default_msec_format = "%s.%03d"
         self._is_coloured = stream.isatty() and not os.environ.get("NO_COLOR")
 
     def format(self, record: logging.LogRecord) -> str:

@@ -3,7 +3,7 @@
 import logging
 import time
 
-log = logging.getLogger("aioq.worker")
+log: logging.Logger = logging.getLogger("aioq.worker")
 
 
 class Outage:

@@ -69,7 +69,7 @@ class Consumer:
         self._dropped = dropped
         self._doorbell = Doorbell(broker.topology, broker.keys, queues)
         self._bell: asyncio.Task[str | None] | None = None
-        self.lanes = lanes_of(queues)
+        self.lanes: list[str] = lanes_of(queues)
         self._queues = [split_lane(each)[0] for each in self.lanes]
 
     async def run(self) -> None:

@@ -37,7 +37,7 @@ from aioq.worker.runners import Processes, Threads
 if TYPE_CHECKING:
     from aioq.app import Aioq
 
-log = logging.getLogger("aioq.worker")
+log: logging.Logger = logging.getLogger("aioq.worker")
 
 Settle = Callable[[Delivery, Outcome], None]
 STUBBORN = 5.0

@@ -11,7 +11,7 @@ class Identity:
 
     def __init__(self) -> None:
         self._host = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:16]
-        self.name = ""
+        self.name: str = ""
         self.renew()
 
     def renew(self) -> None:

@@ -18,7 +18,7 @@ from aioq.core.clock import milliseconds
 from aioq.core.errors import AioqError
 from aioq.worker.identity import Identity
 
-log = logging.getLogger("aioq.worker")
+log: logging.Logger = logging.getLogger("aioq.worker")
 
 
 class LeaseKeeper:

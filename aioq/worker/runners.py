@@ -23,10 +23,10 @@ class Threads:
     """A bounded pool of threads for `def` tasks."""
 
     def __init__(self, size: int | None) -> None:
-        self.size = size or min(32, (os.cpu_count() or 1) + 4)
+        self.size: int = size or min(32, (os.cpu_count() or 1) + 4)
         self._pool = ThreadPoolExecutor(self.size, thread_name_prefix="aioq")
         self._free = asyncio.Semaphore(self.size)
-        self.busy = 0
+        self.busy: int = 0
         """Threads inside a task now, whether or not anybody waits for it still."""
 
     async def run(
@@ -59,7 +59,7 @@ class Processes:
     """
 
     def __init__(self, size: int | None) -> None:
-        self.size = size or os.cpu_count() or 1
+        self.size: int = size or os.cpu_count() or 1
         self._limiter = anyio.CapacityLimiter(self.size)
         self._free = asyncio.Semaphore(self.size)
 

@@ -18,7 +18,7 @@ from aioq.core.outcome import KEEP_DEAD_MS, Completed, GivenBack, Outcome, Retri
 from aioq.core.retry import reconnect_delay
 from aioq.observe.outage import Outage
 
-log = logging.getLogger("aioq.worker")
+log: logging.Logger = logging.getLogger("aioq.worker")
 
 
 class Settler:
@@ -30,9 +30,9 @@ class Settler:
         self._loop = asyncio.get_running_loop()
         self._collected: list[Settlement] = []
         self._sending: set[asyncio.Task[None]] = set()
-        self.unsettled = 0
+        self.unsettled: int = 0
         """Outcomes that the server has not taken yet."""
-        self.done = 0
+        self.done: int = 0
         """Outcomes that it has taken."""
 
     def settle(self, delivery: Delivery, outcome: Outcome) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from aioq.worker.worker import Worker
 
-log = logging.getLogger("aioq.worker")
+log: logging.Logger = logging.getLogger("aioq.worker")
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _STDERR = 2
@@ -39,7 +39,7 @@ class Signals:
         self._is_draining = False
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        self.has_cancelled = False
+        self.has_cancelled: bool = False
         """Whether the worker's task was cancelled from here."""
 
     def install(self) -> None:

@@ -23,6 +23,7 @@ from aioq.broker.weather import Weather
 from aioq.core.clock import milliseconds
 from aioq.core.errors import BrokerUnavailable, ConfigurationError
 from aioq.core.options import QueueName
+from aioq.core.settings import Settings
 from aioq.observe.outage import Outage
 from aioq.worker.consumer import Consumer
 from aioq.worker.executor import Executor
@@ -34,7 +35,7 @@ from aioq.worker.settler import Settler
 if TYPE_CHECKING:
     from aioq.app import Aioq
 
-log = logging.getLogger("aioq.worker")
+log: logging.Logger = logging.getLogger("aioq.worker")
 
 FLUSH = 10.0
 """Seconds that leaving may take to write the last outcomes."""
@@ -63,14 +64,14 @@ class Worker:
         burst: bool = False,
     ) -> None:
         self.app = app
-        self.settings = app.settings
-        self.concurrency = _checked(concurrency, self.settings.concurrency)
+        self.settings: Settings = app.settings
+        self.concurrency: int = _checked(concurrency, self.settings.concurrency)
         self.burst = burst
         self._queues = _checked_queues(queues) or self.settings.queues
-        self.identity = Identity()
-        self.started = asyncio.Event()
+        self.identity: Identity = Identity()
+        self.started: asyncio.Event = asyncio.Event()
         """Set once the worker takes jobs."""
-        self.has_left = False
+        self.has_left: bool = False
         """Whether it has run and left."""
         self._draining = asyncio.Event()
         self._services: _Services | None = None
