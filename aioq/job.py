@@ -59,9 +59,15 @@ class Job(Generic[R]):
             JobNotFound: nobody knows the job.
             TimeoutError: it had not ended in time; it goes on regardless.
         """
+        waiters = self._client.broker().waiters
         try:
-            async with asyncio.timeout(timeout):
-                end = await self._client.broker().waiters.wait(self.id)
+            if timeout is not None and timeout <= 0:
+                end = await waiters.ask(self.id)
+                if end.state == "-":
+                    raise TimeoutError
+            else:
+                async with asyncio.timeout(timeout):
+                    end = await waiters.wait(self.id)
         except TimeoutError:
             raise TimeoutError(f"job {self.id} had not ended after {timeout:g} s") from None
         return inspect.value_of(self.id, end, known=self._known, convert=self._convert)

@@ -167,7 +167,7 @@ class Broker:
         last: Weather | None = None
         while True:
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(deadline if patience else None):
                     return await self.run(call)
             except TimeoutError:
                 reason = last or f"{self.topology.seeds[0]} does not answer"

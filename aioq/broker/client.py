@@ -8,7 +8,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from weakref import WeakKeyDictionary
 
 from aioq.broker.broker import Broker
 from aioq.broker.keys import Keys
@@ -23,7 +22,7 @@ class Client:
         self.keys: Keys = Keys(name)
         self._locate = locate
         self._enqueue_timeout = enqueue_timeout
-        self._brokers: WeakKeyDictionary[asyncio.AbstractEventLoop, Broker] = WeakKeyDictionary()
+        self._brokers: dict[asyncio.AbstractEventLoop, Broker] = {}
         self._sync: SyncBroker | None = None
         self._topology: Topology | None = None
         self._lock = threading.Lock()
@@ -41,6 +40,8 @@ class Client:
         loop = asyncio.get_running_loop()
         broker = self._brokers.get(loop)
         if broker is None:
+            for closed in [known for known in self._brokers if known.is_closed()]:
+                del self._brokers[closed]
             broker = Broker(self.topology, self.keys, enqueue_timeout=self._enqueue_timeout)
             self._brokers[loop] = broker
         return broker
@@ -65,7 +66,7 @@ class Client:
         """Talk to another server for a while, as tests do."""
         before = self._topology, self._brokers, self._sync
         self._topology = parse(url, prefix=self.keys.prefix)
-        self._brokers, self._sync = WeakKeyDictionary(), None
+        self._brokers, self._sync = {}, None
         try:
             yield
         finally:

@@ -144,6 +144,9 @@ class Connection(asyncio.Protocol):
         self.drop(f"the connection was lost: {exc}" if exc else "the server closed the connection")
 
     def _resolve(self, reply: Reply) -> None:
+        if not self._in_flight:
+            self.drop("the server sent a reply that nobody asked for")
+            return
         future, _ = self._in_flight.popleft()
         if future.done():
             return

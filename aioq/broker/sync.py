@@ -100,7 +100,7 @@ class SyncBroker:
                 subscription = None
             try:
                 if subscription is not None:
-                    _ask(subscription, "SUBSCRIBE", self.keys.channel(self._client))
+                    _subscribe(subscription, self.keys.channel(self._client))
                 while (end := self.persist(call)[0]).state == "-":
                     left = None if deadline is None else deadline - time.monotonic()
                     if left is not None and left <= 0:
@@ -160,6 +160,13 @@ def _ask(connection: Any, *command: Any) -> Reply:  # noqa: ANN401 - redis-py's 
         raise ReplyError(with_code(error)) from None
     except (RedisError, OSError) as error:
         raise Weather(str(error)) from None
+
+
+def _subscribe(subscription: Any, channel: str) -> None:  # noqa: ANN401 - redis-py's connection
+    try:
+        _ask(subscription, "SUBSCRIBE", channel)
+    except ReplyError as error:
+        raise judge(error) from None
 
 
 def _hear(subscription: Any, seconds: float) -> bool:  # noqa: ANN401 - redis-py's connection

@@ -81,13 +81,17 @@ def parse(url: str, *, prefix: str) -> Topology:
             return _cluster(url, prefix)
         return Topology(redact(url), (_address(url),))
     except (ValueError, TypeError) as error:
-        message = f"the URL {redact(url)!r} cannot be read: {error}"
+        # What the standard library says may quote the password.
+        reason = (
+            "a password with / ? # @ in it must be percent-encoded" if "@" in url else str(error)
+        )
+        message = f"the URL {redact(url)!r} cannot be read: {reason}"
         raise ConfigurationError(message) from None
 
 
 def redact(url: str) -> str:
     """Take the passwords out of a URL, however malformed it is."""
-    url = re.sub(r"(?<=://)([^/?#:]*):[^/?#]*@", r"\1:***@", url)
+    url = re.sub(r"(?<=://)([^:@]*):.*@", r"\1:***@", url)
     return re.sub(r"(password=)[^&#]*", r"\1***", url)
 
 
@@ -96,6 +100,9 @@ _SENTINEL_QUERY = {"sentinel_username", "sentinel_password"}
 
 
 def _check_query(url: str, scheme: str) -> None:
+    if urlsplit(url).fragment:
+        message = "what comes after # would be ignored"
+        raise ValueError(message)
     allowed = _SENTINEL_QUERY if scheme == "redis+sentinel" else _QUERY
     for name, _ in parse_qsl(urlsplit(url).query):
         if name not in allowed and not (scheme == "rediss" and name.startswith("ssl_")):
@@ -176,7 +183,7 @@ def _cluster(url: str, prefix: str) -> Topology:
     def answer(reply: Reply) -> Address | None:
         for first, last, node, *_ in reply:
             if first <= slot <= last:
-                host = node[0].decode() or seeds[0].arguments["host"]
+                host = (node[0] or b"").decode() or seeds[0].arguments["host"]
                 return replace(
                     seeds[0], arguments={**seeds[0].arguments, "host": host, "port": node[1]}
                 )

@@ -23,6 +23,8 @@ _PASSING = {
     "NOREPLICAS", "UNKILLABLE", "MISCONF",
 }  # fmt: skip
 _REFUSALS = {"NOAUTH", "WRONGPASS", "NOPERM", "DENIED"}
+# Inside a script the code is lost, and servers word it differently.
+_REFUSING_WORDS = ("NOPERM", "ACL failure", "user executing the script can't", "unauthenticated")
 
 
 def judge(error: ReplyError, *, script: str = "") -> AioqError:
@@ -37,7 +39,7 @@ def judge(error: ReplyError, *, script: str = "") -> AioqError:
             "raise its maxmemory"
         )
         return BrokerFull(message)
-    if error.code in _REFUSALS or "NOPERM" in text or "ACL failure" in text:
+    if error.code in _REFUSALS or any(words in text for words in _REFUSING_WORDS):
         message = f"{where}the server refused: {text}; check the URL's user, password and ACL"
         return Refused(message)
     return ReplyError(f"{where}{text}")

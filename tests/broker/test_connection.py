@@ -370,7 +370,7 @@ async def test_a_wrong_password_is_refused_and_never_shown(
     url = new_server("--requirepass", "right").url + credentials
     topology = parse(url, prefix=place.prefix)
     async with broker_on(place, url=url) as broker:
-        with pytest.raises(Refused, match=r"^unix://.*; check .*password") as caught:
+        with pytest.raises(Refused, match=r"refused.*; check .*password") as caught:
             await broker.enqueue(new_job("a"))
     assert SECRET not in f"{caught.getrepr()} {topology!r} {broker!r} {topology.seeds}"
 

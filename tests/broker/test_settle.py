@@ -7,7 +7,7 @@ import pytest
 from aioq.broker import scripts
 from aioq.broker.scripts import Settlement
 from aioq.core.errors import AioqError
-from tests.broker.calls import DEAD_MS, deliver, outcome, settle
+from tests.broker.calls import DEAD_MS, deliver, enqueue, outcome, settle
 from tests.broker.clock import Clock
 from tests.broker.place import CURRENT, FOREVER, START, Place, new_job, record
 
@@ -155,18 +155,21 @@ def test_a_long_error_of_a_dead_letter_is_kept_as_long_as_the_letter(
     assert place.expiring()["v:a"] > DEAD_MS - 9000
 
 
-def test_dead_letters_are_as_many_as_allowed_and_the_oldest_go_with_all_their_keys(
+def test_dead_letters_are_as_many_as_allowed_and_the_oldest_go_but_for_their_records(
     place: Place, clock: Clock
 ) -> None:
+    """Those stay for two minutes more: an enqueue that is sent again must find its job (G5)."""
     for name in "abcd":
         [delivery] = deliver(place, new_job(name))
         settle(place, outcome(delivery, "f", "", b"boom" * 100), dead_max=2)
         clock.advance(1)
     dump = place.dump()
     assert dump["x"] == {"c": START + 2, "d": START + 3}
-    assert {name for name in dump if name[:2] in {"j:", "y:", "v:"}} == {
-        f"{kind}:{name}" for kind in "jyv" for name in "cd"
-    }
+    assert {name for name in dump if name[:2] in {"y:", "v:"}} == {"y:c", "v:c", "y:d", "v:d"}
+    left = place.expiring()
+    assert max(left["j:a"], left["j:b"]) <= 120_000 < min(left["j:c"], left["j:d"])
+    assert enqueue(place, new_job("a")).created == [True]
+    assert deliver(place) == []
 
 
 def test_dead_letters_go_when_they_are_old(place: Place, clock: Clock) -> None:

@@ -6,11 +6,13 @@ from functools import partial
 
 import pytest
 
+from aioq import Aioq
 from aioq.broker import scripts
 from aioq.broker.broker import Broker
 from aioq.broker.connection import dial
 from aioq.broker.scripts import End
 from aioq.broker.weather import Refused
+from aioq.core.codec import encode_value
 from aioq.core.errors import BrokerUnavailable
 from aioq.embedded import PrivateServer
 from tests.broker.calls import deliver, enqueue, outcome, settle
@@ -52,6 +54,16 @@ async def test_a_job_that_has_ended_is_answered_at_once(place: Place) -> None:
     async with broker_on(place) as broker:
         assert await broker.waiters.wait("a") == DONE
         assert await broker.waiters.ask("a") == DONE
+
+
+@pytest.mark.bug
+async def test_a_job_that_has_ended_has_its_result_however_short_one_would_wait(
+    place: Place,
+) -> None:
+    enqueue(place, new_job("a"))
+    complete(place, encode_value("done"))
+    async with Aioq(place.url, name="test") as app:
+        assert await app.job("a").result(timeout=0) == "done"
 
 
 async def test_a_job_that_nobody_knows_is_answered_at_once(place: Place) -> None:

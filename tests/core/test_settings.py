@@ -99,14 +99,7 @@ def test_a_default_that_is_given_is_given(
     assert settled(name, **{name: DEFAULTS[name]}) == DEFAULTS[name]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.bug] if name == "queues" else [])
-        for name, value in DEFAULTS.items()
-        if value is None
-    ],
-)
+@pytest.mark.parametrize("name", [name for name, value in DEFAULTS.items() if value is None])
 def test_none_may_be_said_in_every_way_but_toml(
     name: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

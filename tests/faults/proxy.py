@@ -4,6 +4,7 @@ It knows nothing of what it carries: faults lie under the client, never in a mir
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -121,12 +122,12 @@ async def _first_of(*pumps: Coroutine[Any, Any, None]) -> None:
 
 
 @asynccontextmanager
-async def proxy_to(target: str) -> AsyncGenerator[Proxy]:
-    """Run a proxy to the server at a `unix://` or `redis://` URL."""
+async def proxy_to(target: str, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Proxy]:
+    """Run a proxy to the server at a `unix://` or `redis://` URL, which may speak TLS itself."""
     proxy = Proxy(target)
-    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, ssl=tls)
     host, port = server.sockets[0].getsockname()
-    proxy.url = f"redis://{host}:{port}/0"
+    proxy.url = f"{'rediss' if tls else 'redis'}://{host}:{port}/0"
     try:
         yield proxy
     finally:

@@ -89,7 +89,9 @@ class Model:
             self.dead[name] = self.now
             oldest = sorted(self.dead, key=lambda each: (self.dead[each], each))
             for each in oldest[: max(len(oldest) - self.dead_max, 0)]:
-                del self.dead[each], self.jobs[each]
+                # Its record stays for a while: a resend must find it.
+                del self.dead[each], self.payloads[each]
+                self.values.pop(each, None)
         else:
             if op == "u":
                 job["unknown_since"] = since
@@ -135,7 +137,7 @@ class Model:
         }
         for name, job in self.jobs.items():
             found[f"j:{name}"] = {**job, **self._token(name, job["state"])}
-            if job["state"] in {"delayed", "failed"}:
+            if job["state"] == "delayed" or name in self.dead:
                 found[f"y:{name}"] = self.payloads[name]
             if name in self.values:
                 found[f"v:{name}"] = self.values[name]
