@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
 
 from aioq.broker import inspect, scripts
@@ -59,20 +60,22 @@ class Job(Generic[R]):
             JobNotFound: nobody knows the job.
             TimeoutError: it had not ended in time; it goes on regardless.
         """
-        waiters = self._client.broker().waiters
-        try:
-            if timeout is not None and timeout <= 0:
-                end = await waiters.ask(self.id)
-                if end.state == "-":
-                    raise TimeoutError
-            else:
-                async with asyncio.timeout(timeout):
-                    end = await waiters.wait(self.id)
-        except TimeoutError:
-            raise TimeoutError(f"job {self.id} had not ended after {timeout:g} s") from None
+        end = await self._end(timeout)
         return inspect.value_of(self.id, end, known=self._known, convert=self._convert)
 
     get = result
+
+    async def _end(self, timeout: float | None) -> scripts.End:
+        waiters = self._client.broker().waiters
+        if timeout is not None and timeout <= 0:  # a look, without waiting
+            end = await waiters.ask(self.id)
+            if end.state != "-":
+                return end
+        else:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    return await waiters.wait(self.id)
+        raise TimeoutError(f"job {self.id} had not ended after {timeout:g} s")
 
     async def status(self) -> JobState:
         """Return the state of the job.

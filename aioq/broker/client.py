@@ -48,9 +48,11 @@ class Client:
 
     def sync(self) -> SyncBroker:
         """Return the broker of sync code."""
-        if self._sync is None:
-            self._sync = SyncBroker(self.topology, self.keys, enqueue_timeout=self._enqueue_timeout)
-        return self._sync
+        topology = self.topology
+        with self._lock:
+            if self._sync is None:
+                self._sync = SyncBroker(topology, self.keys, enqueue_timeout=self._enqueue_timeout)
+            return self._sync
 
     async def aclose(self) -> None:
         """Close what this event loop and sync code have opened."""
