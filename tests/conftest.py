@@ -23,10 +23,6 @@ def _programs() -> dict[str, Path]:
 PROGRAMS = _programs()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "bug: fails because of a bug that is reported, not mended")
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests marked `broker` on every server of the matrix."""
     if "program" in metafunc.fixturenames and metafunc.definition.get_closest_marker("broker"):

@@ -51,7 +51,6 @@ def test_every_event_loop_has_connections_of_its_own(place: Place) -> None:
     assert {each.job_id for each in deliver(place)} == {name.encode() for name in "abcdef"}
 
 
-@pytest.mark.bug
 def test_an_event_loop_that_is_gone_is_forgotten(place: Place) -> None:
     """Or each `asyncio.run` of a long-lived process would cost memory for ever."""
     client = client_of(place)

@@ -167,7 +167,7 @@ def test_a_password_in_the_query_is_never_shown_either(url: str) -> None:
         "nonsense://joe:secret@h",
         "redis://joe:secret/more@h",
         "redis://joe:secret?more@h",
-        pytest.param("redis://joe:#secret@h:port", marks=pytest.mark.bug),
+        "redis://joe:#secret@h:port",
         "redis://:/secret@h:port",
         "redis+sentinel://joe:/secret@h",
         "redis+cluster://joe:/secret@h",

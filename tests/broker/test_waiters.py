@@ -56,7 +56,6 @@ async def test_a_job_that_has_ended_is_answered_at_once(place: Place) -> None:
         assert await broker.waiters.ask("a") == DONE
 
 
-@pytest.mark.bug
 async def test_a_job_that_has_ended_has_its_result_however_short_one_would_wait(
     place: Place,
 ) -> None:
