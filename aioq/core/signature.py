@@ -59,12 +59,15 @@ class Parameters:
 
     def _count(self) -> None:
         """Note how many positional arguments are right, so that most calls need no binding."""
-        self._fewest = self._most = 0
+        self._fewest = self._most = self._fewest_positional_only = 0
         self._simple = True
         for parameter in self.signature.parameters.values():
             if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
+                is_required = parameter.default is parameter.empty
                 self._most += 1
-                self._fewest += parameter.default is parameter.empty
+                self._fewest += is_required
+                if parameter.kind is parameter.POSITIONAL_ONLY:
+                    self._fewest_positional_only += is_required
             elif parameter.kind is parameter.VAR_POSITIONAL:
                 self._most = sys.maxsize
             elif parameter.kind is parameter.KEYWORD_ONLY:
@@ -83,6 +86,9 @@ class Parameters:
         except TypeError as error:
             message = f"{self._task}{self.signature}: {error}"
             raise TypeError(message) from None
+        if len(args) < self._fewest_positional_only:  # Python 3.13.0 binds it to **kwargs
+            message = f"{self._task}{self.signature}: a positional-only argument is missing"
+            raise TypeError(message)
 
     def inject(self, args: list[Any], kwargs: dict[str, Any], context: object) -> None:
         """Put the context where the function wants it, among arguments of a call that fits.
