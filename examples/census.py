@@ -102,7 +102,9 @@ async def take_census(files: Sequence[Path]) -> None:
     print_totals(censuses, took, len(jobs))
     print_latencies(infos)
     if failures:
-        print_failure(*failures[0], len(failures), dict(zip(jobs, files, strict=True)))
+        names = dict(zip(jobs, files, strict=True))
+        failures.sort(key=lambda failure: names[failure[0]].name)
+        print_failure(*failures[0], len(failures), names)
 
 
 async def show_a_retry() -> None:
