@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from aioq.embedded import PrivateServer, binary
 from tests.broker.clock import Clock
@@ -21,6 +22,10 @@ def _programs() -> dict[str, Path]:
 
 
 PROGRAMS = _programs()
+
+# The machine may be busy, and the first value of a strategy imports what it is made with.
+settings.register_profile("aioq", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("aioq")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -211,12 +211,12 @@ async def test_closing_ends_every_wait_and_leaves_no_connection(place: Place) ->
         registered = waiting(broker)
         await eventually(lambda: is_noted(place))
         proxy.delay = 0.05
-        asking = waiting(broker, "b")
-        await asyncio.sleep(0)
+        under_way, collected = waiting(broker, "b"), waiting(broker, "b")
+        await asyncio.sleep(0)  # one question travels, the other is to follow at the turn's end
         await broker.aclose()
         proxy.delay = 0.0
         async with asyncio.timeout(3):
-            for each in (registered, asking):
+            for each in (registered, under_way, collected):
                 with pytest.raises(BrokerUnavailable):
                     await each
         await eventually(lambda: proxy.open == 0, seconds=2)
