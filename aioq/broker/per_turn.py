@@ -73,7 +73,10 @@ class PerTurn(Generic[Item, Result]):
             await self._idle.wait()
 
     def drop(self) -> None:
-        """Give up what is asked again and again; those requests are cancelled."""
+        """Give up what has not been sent, and what is asked again and again; all is cancelled."""
+        collected, self._collected = self._collected, []
+        for _, future in collected:
+            future.cancel()
         for task in self._asking:
             task.cancel()
 

@@ -80,11 +80,11 @@ class Waiters:
             self._keeper = None
         if self._subscription is not None:
             self._subscription.drop()
-        self._questions.drop()
         for future in [*self._asking, *(each for some in self._waiting.values() for each in some)]:
             if not future.done():
                 future.set_exception(BrokerUnavailable("the app was closed while waiting"))
                 future.exception()
+        self._questions.drop()
 
     def _leave(self, job_id: str, future: asyncio.Future[End]) -> None:
         future.cancel()
