@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from aioq.broker.broker import Broker
 from aioq.broker.doorbell import PATIENCE, Doorbell
@@ -77,6 +78,8 @@ class Consumer:
         failures = 0
         try:
             while True:
+                # With a full queue nothing else here would ever notice that it is over.
+                await checkpoint_if_cancelled()
                 await self._wait_for_room()
                 try:
                     fetched = await self.consume()

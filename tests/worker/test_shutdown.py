@@ -156,3 +156,14 @@ async def test_a_worker_that_drains_amid_a_backlog_leaves_nothing_behind(at: int
         async with running(app, url=worker.url) as heir:
             await heir.run_until_idle()
             assert {await job.status() for job in jobs} == {JobState.SUCCESS}
+
+
+async def test_a_drain_amid_a_backlog_takes_no_further_jobs() -> None:
+    """However full the queue is: the loop that fetches must see that it is over."""
+    async with running(app, concurrency=10) as worker:
+        jobs = await quick.enqueue_many([() for _ in range(5000)])
+        await eventually(jobs[0].ready)
+        worker.drain()
+        await eventually(lambda: worker.has_left)
+
+        assert await jobs[-1].status() is JobState.PENDING
