@@ -160,8 +160,8 @@ async def test_a_worker_that_drains_amid_a_backlog_leaves_nothing_behind(at: int
 
 async def test_a_drain_amid_a_backlog_takes_no_further_jobs() -> None:
     """However full the queue is: the loop that fetches must see that it is over."""
-    async with running(app, concurrency=10) as worker:
-        jobs = await quick.enqueue_many([() for _ in range(5000)])
+    async with running(app, concurrency=1000) as worker:
+        jobs = await quick.enqueue_many([() for _ in range(20_000)])
         await eventually(jobs[0].ready)
         worker.drain()
         await eventually(lambda: worker.has_left)
