@@ -6,25 +6,16 @@ cProfile charges each Python call about as much as a cheap call costs, so read t
 microseconds; the true sum is the row "CPU per job" of the budget table.
 """
 
-import asyncio
 import cProfile
 import io
 import os
 import pstats
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 from aioq import Aioq
 from aioq.embedded import PrivateServer
 from aioq.worker import Worker
-
-try:
-    import uvloop
-except ImportError:
-    run: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run
-else:
-    run = uvloop.run
+from benchmarks.contestants.contestant import run
 
 JOBS = 50_000
 ROWS = 25
