@@ -75,6 +75,15 @@ class Running:
 
         wait_until(ends)
 
+    def send_until_it_says(self, number: signal.Signals, text: str) -> None:
+        """Send a signal again and again, until the answer to one of them is there."""
+
+        def answers() -> bool:
+            self.send(number)
+            return text in self.err
+
+        wait_until(answers, lambda: f"{text!r} in {self.err}")
+
     def interrupt(self) -> None:
         """Press Ctrl-C: every process of the terminal hears it."""
         os.killpg(self.pid, signal.SIGINT)
