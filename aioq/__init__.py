@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         TimeLimitExceeded,
         WorkerLost,
     )
-    from aioq.core.record import JobError, JobInfo, JobState, JobUpdate, Progress
+    from aioq.core.record import DeadLetter, JobError, JobInfo, JobState, JobUpdate, Progress
     from aioq.core.retry import Retry
     from aioq.core.settings import Settings
     from aioq.job import Job
@@ -49,7 +49,14 @@ _HOMES = {
         "TimeLimitExceeded",
         "WorkerLost",
     ),
-    "aioq.core.record": ("JobError", "JobInfo", "JobState", "JobUpdate", "Progress"),
+    "aioq.core.record": (
+        "DeadLetter",
+        "JobError",
+        "JobInfo",
+        "JobState",
+        "JobUpdate",
+        "Progress",
+    ),
     "aioq.core.retry": ("Retry",),
     "aioq.core.settings": ("Settings",),
     "aioq.job": ("Job",),
@@ -66,6 +73,7 @@ __all__ = [
     "BrokerUnavailable",
     "ConfigurationError",
     "Context",
+    "DeadLetter",
     "InvalidArguments",
     "Job",
     "JobError",

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 import msgspec
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Report = Callable[[bytes], Awaitable[bool]]
 """Sends encoded progress; False: another worker has taken the job over."""
+CancelReason = Literal["shutdown", "time limit", "revoked", "lease lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,13 @@ class Context:
     headers: dict[str, Any] = field(default_factory=dict[str, Any])
     state: Any = None
     """What the app's lifespan yielded in this worker process."""
-    cancel_reason: str | None = None
-    """Why the job is being cancelled: "shutdown" while the worker drains; else None."""
+    cancel_reason: CancelReason | None = None
+    """Why the worker cancels the job; None while it does not.
+
+    "shutdown": the worker leaves, and the job will run again.  "time limit": it ran for too long,
+    and has failed.  "revoked": on request.  "lease lost": another worker may run it by now, and
+    nothing that this one says of it counts any more.
+    """
     _app: "Aioq | None" = None
     _report: Report | None = None
     _loop: asyncio.AbstractEventLoop | None = None

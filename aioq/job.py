@@ -105,6 +105,40 @@ class Job(Generic[R]):
         """Tell whether the job has ended as FAILURE."""
         return await self.status() is JobState.FAILURE
 
+    async def revoke(self, *, terminate: bool = False) -> bool:
+        """End the job on request; it ends as REVOKED, from wherever it is.
+
+        What waits ends at once.  A running task is cancelled, and may clean up; the revoke is
+        recorded before its worker is told, so the job ends as REVOKED even if the worker dies or the
+        task returns a value all the same.  A `def` task in a thread cannot be stopped: the job
+        ends, and the thread goes on.
+
+        Args:
+            terminate: end the job now, whatever the running task does; without it the job ends
+                when the task has.
+
+        Returns:
+            False: the job has ended already, or nobody knows it; nothing was changed.
+
+        Raises:
+            BrokerUnavailable: the server stayed away for `Settings.enqueue_timeout`.
+        """
+        keep_ms = self._client.keep_ms
+        broker = self._client.broker()
+        return (await broker.revoke([self.id], at_once=terminate, keep_ms=keep_ms))[0]
+
+    def revoke_sync(self, *, terminate: bool = False) -> bool:
+        """`revoke` from plain sync code."""
+        refuse_in_loop("revoke_sync", "await job.revoke()")
+        broker = self._client.sync()
+        call = scripts.revoke(
+            broker.keys.prefix,
+            at_once=terminate,
+            keep_ms=self._client.keep_ms,
+            job_ids=[self.id],
+        )
+        return broker.persist(call)[0]
+
     def result_sync(self, timeout: float | None = None) -> R:
         """`result` from plain sync code; it blocks the thread."""
         refuse_in_loop("result_sync", "await job.result(...)")

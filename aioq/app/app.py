@@ -19,6 +19,7 @@ from typing import (
     overload,
 )
 
+from aioq.admin import DeadLetters
 from aioq.app import environment
 from aioq.app.conf import NoConf
 from aioq.broker.client import Client
@@ -99,7 +100,12 @@ class Aioq:
         self._server: environment.Server | None = None
         self.settings: Settings = environment.resolve(self._arguments)
         environment.check_url(self.settings.url)
-        self._client = Client(name, self._locate, enqueue_timeout=self.settings.enqueue_timeout)
+        self._client = Client(
+            name,
+            self._locate,
+            enqueue_timeout=self.settings.enqueue_timeout,
+            result_expires=self.settings.result_expires,
+        )
         self._home = Home(Producer(self._client, self.settings), _module_names(include))
 
     def __repr__(self) -> str:
@@ -200,6 +206,11 @@ class Aioq:
     def job(self, job_id: str) -> Job[Any]:
         """Return the handle of a job; no question is asked of the server."""
         return Job(job_id, self._client)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The jobs that have failed: list, replay or discard them."""
+        return DeadLetters(self._client, timezone=self.settings.zone)
 
     @property
     def client(self) -> Client:

@@ -6,7 +6,7 @@ met by asking again for as long as the caller allows, and only here.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TypeVar, cast
 
 from aioq.broker import scripts
@@ -19,12 +19,15 @@ from aioq.broker.topology import Topology
 from aioq.broker.waiters import Waiters
 from aioq.broker.weather import Weather, judge
 from aioq.core.errors import BrokerUnavailable
+from aioq.core.outcome import KEEP_DEAD_MS
 from aioq.core.retry import reconnect_delay
 
 T = TypeVar("T")
 
 DEAD_LETTERS = 10_000
 """Dead letters kept; the oldest go first."""
+PER_CALL = 250
+"""Deliveries that one call takes over or gives back."""
 ASK_WHO_SERVES = 1.0
 """Seconds between two questions whether a live worker serves a queue."""
 _FORGOTTEN = "NOSCRIPT"
@@ -83,10 +86,28 @@ class Broker:
                 ask = True
         return ask
 
-    async def fetch(self, worker: str, *, room: int, keep_ms: int, lanes: Sequence[str]) -> Fetched:
+    async def fetch(
+        self, worker: str, *, epoch: int = 0, room: int, keep_ms: int, lanes: Sequence[str]
+    ) -> Fetched:
         """Promote what is due and take up to `room` jobs; one attempt."""
-        call = scripts.fetch(self._prefix, worker=worker, room=room, keep_ms=keep_ms, lanes=lanes)
-        return await self.run(call)
+        return await self.run(
+            scripts.fetch(
+                self._prefix, worker=worker, epoch=epoch, room=room, keep_ms=keep_ms, lanes=lanes
+            )
+        )
+
+    async def recover(self, worker: str, *, epoch: int, known: Sequence[bytes]) -> int:
+        """Give back what a lost reply had handed out; return how many deliveries; one attempt."""
+        given = PER_CALL
+        total = 0
+        while given == PER_CALL:
+            given = await self.run(
+                scripts.recover(
+                    self._prefix, worker=worker, epoch=epoch, most=PER_CALL, known=known
+                )
+            )
+            total += given
+        return total
 
     async def settle(self, outcomes: Sequence[Settlement], *, dead_ms: int) -> str:
         """Settle at most 250 deliveries; one letter each, see `settle.lua`; one attempt."""
@@ -119,9 +140,16 @@ class Broker:
         """Count jobs that wait in these lanes for a worker, and delayed ones that are due."""
         return await self.run(scripts.backlog(self._prefix, lanes=lanes))
 
-    async def leave(self, worker: str, lanes: Sequence[str]) -> int:
-        """Say goodbye; return how many deliveries this worker still holds."""
-        return await self.run(scripts.leave(self._prefix, worker=worker, lanes=lanes))
+    async def revoke(self, job_ids: Sequence[str], *, at_once: bool, keep_ms: int) -> list[bool]:
+        """End at most 250 jobs on request; False: it is unknown, or has ended."""
+        call = scripts.revoke(self._prefix, at_once=at_once, keep_ms=keep_ms, job_ids=job_ids)
+        return await self.persist(call, patience=self.enqueue_timeout)
+
+    async def leave(self, worker: str) -> None:
+        """Say goodbye: the lease and the consumers go, and what is still held is given back."""
+        rest = True
+        while rest:
+            rest = (await self.run(reap(self._prefix, worker, is_crash=False, lease_ms=0))).rest
 
     async def ring(self, queue: str) -> None:
         """Pass a doorbell token on."""
@@ -162,13 +190,23 @@ class Broker:
         Raises:
             BrokerUnavailable: the weather did not pass in time.
         """
+        return await self.through_weather(lambda: self.run(call), patience=patience)
+
+    async def through_weather(
+        self, attempt: Callable[[], Awaitable[T]], *, patience: float | None
+    ) -> T:
+        """Attempt something, and again for up to `patience` seconds of weather (None: for ever).
+
+        Raises:
+            BrokerUnavailable: the weather did not pass in time.
+        """
         deadline = None if patience is None else self._loop.time() + patience
         failures = 0
         last: Weather | None = None
         while True:
             try:
                 async with asyncio.timeout_at(deadline if patience else None):
-                    return await self.run(call)
+                    return await attempt()
             except TimeoutError:
                 reason = last or f"{self.topology.seeds[0]} does not answer"
                 raise BrokerUnavailable(_gave_up(reason, patience)) from None
@@ -186,7 +224,7 @@ class Broker:
         Raises:
             BrokerUnavailable: the server stayed away for `enqueue_timeout`.
         """
-        await self.persist(scripts.backlog(self._prefix, lanes=()), patience=self.enqueue_timeout)
+        await self.through_weather(lambda: self.command("PING"), patience=self.enqueue_timeout)
 
     async def aclose(self) -> None:
         """Close every connection; a later call opens them again."""
@@ -244,6 +282,21 @@ class Broker:
         if isinstance(judged, Weather) and self._connection is not None:
             self._connection.drop(str(judged))
         return judged
+
+
+def reap(
+    prefix: str, worker: str = "", *, is_crash: bool = True, lease_ms: int
+) -> Call[scripts.Reaped]:
+    """Return the call that takes over what is left of a worker, or of all whose lease has ended."""
+    return scripts.reap(
+        prefix,
+        worker=worker,
+        is_crash=is_crash,
+        lease_ms=lease_ms,
+        most=PER_CALL,
+        dead_ms=KEEP_DEAD_MS,
+        dead_max=DEAD_LETTERS,
+    )
 
 
 def _dialed(task: "asyncio.Task[Connection]") -> None:

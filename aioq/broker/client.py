@@ -13,13 +13,23 @@ from aioq.broker.broker import Broker
 from aioq.broker.keys import Keys
 from aioq.broker.sync import SyncBroker
 from aioq.broker.topology import Topology, parse
+from aioq.core.clock import milliseconds
 
 
 class Client:
     """Hands out the connections of one app."""
 
-    def __init__(self, name: str, locate: Callable[[], str], *, enqueue_timeout: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        locate: Callable[[], str],
+        *,
+        enqueue_timeout: float,
+        result_expires: float = 3600,
+    ) -> None:
         self.keys: Keys = Keys(name)
+        self.keep_ms: int = milliseconds(result_expires)
+        """How long the end of a job is kept for which nobody has said more."""
         self._locate = locate
         self._enqueue_timeout = enqueue_timeout
         self._brokers: dict[asyncio.AbstractEventLoop, Broker] = {}

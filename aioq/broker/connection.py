@@ -242,7 +242,8 @@ async def _connect(address: Address) -> Any:  # noqa: ANN401 - redis-py's connec
     opened = _KINDS[address.kind](**arguments)
     try:
         await opened.connect()
-    except (RedisError, *LOST) as error:
+    # RuntimeError is what uvloop raises for a transport that was closed before the greeting.
+    except (RedisError, RuntimeError, *LOST) as error:
         with suppress(RedisError, OSError):
             await opened.disconnect(nowait=True)
         raise not_opened(address, error) from None

@@ -26,14 +26,22 @@ TABLE = (
     KeyKind("y:<job>", "string", "none; 7 days in a dead letter", "a payload outside a stream"),
     KeyKind("v:<job>", "string", "result_expires; 7 days", "a result over 64 bytes; an error"),
     KeyKind("s:<queue>:<priority>", "stream", "none", "one entry per delivery; group `w`"),
+    KeyKind("s:<queue>:z", "stream", "none", "the suspects of a queue"),
     KeyKind("l", "set", "none", "lanes that may hold undelivered entries"),
     KeyKind("d", "zset", "none", "delayed jobs by due time, ms"),
     KeyKind("x", "zset", "none", "dead letters by time of death, ms; at most 10,000"),
     KeyKind("lw", "zset", "none", "workers by the end of their lease, ms"),
     KeyKind("w:<worker>", "string", "10 leases", "what a worker says of itself"),
     KeyKind("sv:<queue>", "string", "2 leases", "exists while a live worker serves the queue"),
+    KeyKind("cx:<worker>", "set", "10 minutes", "its jobs that were revoked while they ran"),
+    KeyKind("ss", "set", "none", "lanes whose stream has a group"),
+    KeyKind("e", "hash", "none", "workers that lost a reply, and the epoch of their fetches"),
+    KeyKind("t", "string", "constant", "when somebody last watched the leases, ms"),
+    KeyKind("o", "hash", "constant", "crash limits of tasks, where they are not 3"),
     KeyKind("b:<queue>", "list", "none", "doorbell: at most 16 tokens for idle workers"),
     KeyKind("r:<client>", "channel", "", "ends of the jobs this client waits for"),
+    KeyKind("k:<worker>", "channel", "", "revokes of jobs that it runs"),
+    KeyKind("!:", "", "gone with its script", "begins the keys of a starting worker's self-test"),
     KeyKind("~", "", "never written", "deleted first, so that a full server lets a script pass"),
 )
 
@@ -49,11 +57,14 @@ RECORD_FIELDS = {
     "o": "worker that holds it, or ran it to its end",
     "a": "deliveries that ended, and the job went on",
     "e": "retries",
+    "k": "crashes: deliveries that ended with the death of their worker",
+    "c": "1: a revoke is recorded, and the job will end as REVOKED",
     "b": "started, ms after n",
     "f": "finished, ms after it started; after n where it never did",
     "d": "due, ms",
     "x": "expires, ms",
     "u": "nonce of the call that made it, where the user chose the id",
+    "l": "nonce of the call that replayed or discarded it as a dead letter",
     "g": "since when no worker knows its task, ms",
     "m": "mark of a running job: v waits inside the worker, p has progress",
     "p": "progress",
@@ -75,6 +86,10 @@ class Keys:
         """The channel on which a client hears of the ends of jobs."""
         return f"{self.prefix}r:{client}"
 
+    def orders(self, worker: str) -> str:
+        """The channel on which a worker hears of revokes."""
+        return f"{self.prefix}k:{worker}"
+
     @property
     def leases(self) -> str:
         """The leases of all workers."""
@@ -88,6 +103,11 @@ class Keys:
 def lane(queue: str, priority: int) -> str:
     """Name the lane of a queue and a priority."""
     return f"{queue}:{priority}"
+
+
+def suspects(queue: str) -> str:
+    """Name the lane of a queue's suspects: jobs that have crashed twice."""
+    return f"{queue}:z"
 
 
 def split_lane(text: str) -> tuple[str, int]:

@@ -16,6 +16,8 @@ from aioq.broker.resp import Argument, Reply
 
 T = TypeVar("T")
 _INCLUDE = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
+_EVERY = "-- every script\n"
+_SELF_TEST = "selftest"
 
 
 class Script(NamedTuple):
@@ -53,7 +55,21 @@ def read(name: str) -> str:
     def include(match: re.Match[str]) -> str:
         return (folder / "include" / f"{match[1]}.lua").read_text("utf-8")
 
+    if _EVERY in source:
+        source = source.replace(_EVERY, "".join(map(_as_function, names())))
     return _INCLUDE.sub(include, source)
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all scripts but the one that tests the others."""
+    found = (file.name for file in (files("aioq.broker") / "lua").iterdir())
+    scripts = {name.removesuffix(".lua") for name in found if name.endswith(".lua")}
+    return tuple(sorted(scripts - {_SELF_TEST}))
+
+
+def _as_function(name: str) -> str:
+    """Return a script as a function in the table `scripts` of the one that tests it."""
+    return f"scripts['{name}'] = function(KEYS, ARGV)\n{read(name)}\nend\n"
 
 
 @cache
@@ -146,10 +162,10 @@ class Fetched(NamedTuple):
 
 
 def fetch(
-    prefix: str, *, worker: str, room: int, keep_ms: int, lanes: Sequence[str]
+    prefix: str, *, worker: str, epoch: int, room: int, keep_ms: int, lanes: Sequence[str]
 ) -> Call[Fetched]:
     """Promote what is due and take jobs."""
-    return Call(load("fetch"), (prefix, worker, room, keep_ms, *lanes), _parse_fetched)
+    return Call(load("fetch"), (prefix, worker, epoch, room, keep_ms, *lanes), _parse_fetched)
 
 
 _STRIDE = len(Delivery._fields)
@@ -248,23 +264,88 @@ def _padded(reply: list[Any], length: int) -> list[Any]:
     return reply + [None] * (length - len(reply))
 
 
+class Beaten(NamedTuple):
+    """What a beat has found."""
+
+    alive: bool
+    """False: the worker holds no lease, and must not come back under its name."""
+    overdue: int
+    """Workers whose lease has ended."""
+    revokes: list[bytes]
+    """Jobs of this worker that were revoked while they run."""
+
+
 def beat(
+    prefix: str, *, worker: str, lease_ms: int, presence: bytes, queues: Sequence[str]
+) -> Call[Beaten]:
+    """Renew a lease."""
+    return Call(load("beat"), (prefix, worker, lease_ms, presence, *queues), _parse_beaten)
+
+
+def _parse_beaten(reply: Reply) -> Beaten:
+    alive, overdue, revokes = reply
+    return Beaten(bool(alive), overdue, revokes)
+
+
+class Limit(NamedTuple):
+    """How many deaths of a worker a job of a task survives; `register.lua` says in what words."""
+
+    task: str
+    limit: str
+
+
+def register(prefix: str, *, worker: str, lease_ms: int, limits: Iterable[Limit]) -> Call[int]:
+    """Ask for the lease of a new incarnation."""
+    return Call(load("register"), _flat((prefix, worker, lease_ms), limits), int)
+
+
+class Reaped(NamedTuple):
+    """What one call has taken over."""
+
+    taken: int
+    """Deliveries."""
+    rest: bool
+    """Whether there is more to do."""
+    workers: list[str]
+    """Those that are reaped to the end."""
+
+
+def reap(
     prefix: str,
     *,
     worker: str,
+    is_crash: bool,
     lease_ms: int,
-    register: int,
-    presence: bytes,
-    queues: Sequence[str],
-) -> Call[bool]:
-    """Renew a lease; False: there is none, and it must not come back."""
-    arguments = (prefix, worker, lease_ms, register, presence, *queues)
-    return Call(load("beat"), arguments, bool)
+    most: int,
+    dead_ms: int,
+    dead_max: int,
+) -> Call[Reaped]:
+    """Take over what dead workers hold, or what one has left behind."""
+    arguments = (prefix, worker, int(is_crash), lease_ms, most, dead_ms, dead_max)
+    return Call(load("reap"), arguments, _parse_reaped)
 
 
-def leave(prefix: str, *, worker: str, lanes: Sequence[str]) -> Call[int]:
-    """Say goodbye; the reply counts deliveries still held."""
-    return Call(load("leave"), (prefix, worker, *lanes), int)
+def _parse_reaped(reply: Reply) -> Reaped:
+    taken, rest, workers = reply
+    return Reaped(taken, bool(rest), [name.decode() for name in workers])
+
+
+def recover(prefix: str, *, worker: str, epoch: int, most: int, known: Iterable[bytes]) -> Call[int]:
+    """Give back what came in a reply that was lost; the reply counts it."""
+    return Call(load("recover"), (prefix, worker, epoch, most, *known), int)
+
+
+def revoke(
+    prefix: str, *, at_once: bool, keep_ms: int, job_ids: Sequence[str]
+) -> Call[list[bool]]:
+    """End jobs on request; False: it is unknown, or has ended."""
+    return Call(load("revoke"), (prefix, int(at_once), keep_ms, *job_ids), _parse_flags)
+
+
+def parse_revoke(message: bytes) -> tuple[bytes, bytes]:
+    """Read what `revoke.lua` publishes to a worker: the entry id and the job's id."""
+    entry_id, _, job_id = message.partition(b" ")
+    return entry_id, job_id
 
 
 def backlog(prefix: str, *, lanes: Sequence[str]) -> Call[int]:
@@ -275,3 +356,76 @@ def backlog(prefix: str, *, lanes: Sequence[str]) -> Call[int]:
 def ring(prefix: str, *, queue: str) -> Call[int]:
     """Pass a doorbell token on."""
     return Call(load("ring"), (prefix, queue), int)
+
+
+class SelfTested(NamedTuple):
+    """What a server has made of the self-test."""
+
+    is_full: bool
+    denied: list[tuple[int, str]]
+    """Trials that failed, by index, and the errors."""
+    replies: list[Reply]
+    """One for each step; fewer where one failed."""
+    failure: str
+    """The error of the step that failed; "" where none did."""
+
+
+def selftest(
+    prefix: str, *, count: int, trials: Iterable[str], steps: Iterable[Argument]
+) -> Call[SelfTested]:
+    """Try every command and every script in a scratch namespace."""
+    return Call(load("selftest"), (prefix, count, *trials, *steps), _parse_self_tested)
+
+
+def _parse_self_tested(reply: Reply) -> SelfTested:
+    full, denied, replies, failure = reply
+    pairs = zip(denied[::2], denied[1::2], strict=True)
+    errors = [(index, text.decode(errors="replace")) for index, text in pairs]
+    return SelfTested(bool(full), errors, replies, failure.decode(errors="replace"))
+
+
+class Letter(NamedTuple):
+    """One dead letter; raw, because most readers want only some of it."""
+
+    job_id: bytes
+    died: bytes
+    """Milliseconds since the epoch."""
+    task: bytes
+    lane: bytes
+    retries: bytes | None
+    crashes: bytes | None
+    worker: bytes | None
+    payload: bytes | None
+    error: bytes | None
+
+
+class Letters(NamedTuple):
+    """One page of dead letters."""
+
+    after: str
+    """For the next call; "": there is no more."""
+    letters: list[Letter]
+
+
+def letters(
+    prefix: str, *, after: str, since: int | str, task: str, queue: str, full: bool, most: int
+) -> Call[Letters]:
+    """Read a page of dead letters."""
+    arguments = (prefix, after, since, task, queue, int(full), most)
+    return Call(load("letters"), arguments, _parse_letters)
+
+
+def _parse_letters(reply: Reply) -> Letters:
+    after, flat = reply
+    columns = [flat[at :: len(Letter._fields)] for at in range(len(Letter._fields))]
+    return Letters(after.decode(), list(map(Letter._make, zip(*columns, strict=True))))
+
+
+def replay(prefix: str, *, nonce: str, job_ids: Sequence[str]) -> Call[str]:
+    """Queue dead letters again; one letter each, see `replay.lua`."""
+    return Call(load("replay"), (prefix, nonce, *job_ids), bytes.decode)
+
+
+def discard(prefix: str, *, nonce: str, job_ids: Sequence[str]) -> Call[list[bool]]:
+    """Throw dead letters away; False: it was none."""
+    return Call(load("discard"), (prefix, nonce, *job_ids), _parse_flags)

@@ -130,9 +130,14 @@ class SyncBroker:
         self._connection = None
 
 
-def dial(topology: Topology) -> Any:  # noqa: ANN401 - redis-py's connection
-    """Open a sync connection to the server, for a thread that needs its own."""
-    return _open(_locate(topology))
+def dial(topology: Topology, *, timeout: float | None = None) -> Any:  # noqa: ANN401 - redis-py's
+    """Open a sync connection to the server, for a thread that needs its own.
+
+    Args:
+        topology: where the server is.
+        timeout: seconds that connecting, and each reply, may take; default: 5.
+    """
+    return _open(_locate(topology), timeout)
 
 
 def run_on(connection: Any, call: Call[T]) -> T:  # noqa: ANN401 - redis-py's connection
@@ -202,8 +207,10 @@ def _locate(topology: Topology) -> Address:
     raise Weather(message)
 
 
-def _open(address: Address) -> Any:  # noqa: ANN401 - redis-py's connection
+def _open(address: Address, timeout: float | None = None) -> Any:  # noqa: ANN401 - redis-py's
     arguments = {**address.arguments, **OPENING, "retry": Retry(NoBackoff(), 0)}
+    if timeout is not None:
+        arguments |= {"socket_timeout": timeout, "socket_connect_timeout": timeout}
     connection = _KINDS[address.kind](**arguments)
     try:
         connection.connect()

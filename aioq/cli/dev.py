@@ -15,14 +15,10 @@ from typing import Any
 
 import click
 
-from aioq import embedded
 from aioq.cli import discovery, flags, references
 from aioq.cli.failures import Failure, note
-from aioq.cli.tie import Supervisor
-from aioq.core.errors import AioqError
-
-_MARGIN = 15.0
-"""Seconds beyond the grace after which a worker that was asked to leave is killed."""
+from aioq.worker.held_server import HeldServer
+from aioq.worker.tie import MARGIN, Hold, Loaded, Message
 
 
 @click.command()
@@ -53,7 +49,8 @@ def dev(
     named = discovery.one_of(app, app_flag)
     if named:
         references.parse(named, Path.cwd())
-    command = [sys.executable, "-m", "aioq", "worker", *([named] if named else []), *_text(chosen)]
+    words = [*([named] if named else []), *flags.written(chosen)]
+    command = [sys.executable, "-m", "aioq", "worker", *words]
     session = Session(command, folders or (Path.cwd(),))
     asyncio.run(session.run())
     if session.killed_by:
@@ -66,10 +63,10 @@ class Session:
     def __init__(self, command: list[str], folders: tuple[Path, ...]) -> None:
         self._command = command
         self._folders = folders
-        self._server: embedded.SharedServer | None = None
+        self._server = HeldServer()
         self._children = 0
         self._child: asyncio.subprocess.Process | None = None
-        self._tie = Supervisor(0)
+        self._hold = Hold(0)
         self._grace = 0.0
         self._signals = 0
         self._ending = asyncio.Event()
@@ -92,13 +89,11 @@ class Session:
         finally:
             watches.cancel()
             await asyncio.wait({watches})
-            if self._server is not None:
-                self._server.close()
+            await self._server.aclose()
 
     async def _run_worker(self) -> None:
         """Run one worker until the code changes; if it ends before, wait for the change."""
-        child, tie = await self._start()
-        hears = asyncio.create_task(self._hold_server(tie))
+        child, hold = await self._start()
         ended = asyncio.create_task(child.wait())
         changed = asyncio.create_task(self._changed.wait())
         ending = asyncio.create_task(self._ending.wait())
@@ -113,38 +108,33 @@ class Session:
                 await self._end(child, ended)
             await ended
         finally:
-            for task in (hears, changed, ending):
+            for task in (changed, ending):
                 task.cancel()
-            tie.close()
+            hold.close()
 
-    async def _start(self) -> tuple[asyncio.subprocess.Process, Supervisor]:
-        self._tie = tie = Supervisor(self._children)
+    async def _start(self) -> tuple[asyncio.subprocess.Process, Hold]:
+        self._hold = hold = Hold(self._children)
         self._children += 1
         self._child = child = await asyncio.create_subprocess_exec(
-            *self._command, env=tie.environment(os.environ), pass_fds=[tie.descriptor]
+            *self._command, env=hold.environment(os.environ), pass_fds=[hold.descriptor]
         )
-        tie.started()
+        hold.started(self._heard)
         if self._ending.is_set():  # a signal that came too early to reach this child
-            tie.drain()
-        return child, tie
+            hold.drain()
+        return child, hold
 
-    async def _hold_server(self, tie: Supervisor) -> None:
-        """Keep the embedded server of the worker up while no worker runs."""
-        facts = await tie.hear()
-        if facts is None:
-            return
-        self._grace = facts.grace
-        if facts.embedded_url and self._server is None:
-            with suppress(AioqError):  # the worker has said what is wrong
-                self._server = await asyncio.to_thread(embedded.open_url, facts.embedded_url)
+    def _heard(self, message: Message) -> None:
+        if isinstance(message, Loaded):
+            self._grace = message.grace
+            self._server.hold(message.embedded_url)
 
     async def _end(self, child: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> None:
         """Let a worker drain; kill it where it does not, as when a task blocks its loop."""
         with suppress(ProcessLookupError):
             child.terminate()
-        await asyncio.wait({ended}, timeout=self._grace + _MARGIN)
+        await asyncio.wait({ended}, timeout=self._grace + MARGIN)
         if not ended.done():
-            note(f"the worker did not drain in {self._grace + _MARGIN:g} s, killing it")
+            note(f"the worker did not drain in {self._grace + MARGIN:g} s, killing it")
             child.kill()
 
     def _received(self, number: int) -> None:
@@ -152,9 +142,9 @@ class Session:
         self._signals += 1
         self._ending.set()
         if self._signals == 1:
-            self._tie.drain()
+            self._hold.drain()
         elif self._signals == 2:
-            self._tie.stop()
+            self._hold.stop()
         elif self._child is not None:
             self.killed_by = number
             with suppress(ProcessLookupError):
@@ -177,15 +167,6 @@ def _require_watchfiles() -> None:
     if find_spec("watchfiles") is None:
         message = 'aioq dev needs the package watchfiles: pip install "aioq-tasks[dev]"'
         raise Failure(message)
-
-
-def _text(chosen: dict[str, Any]) -> list[str]:
-    """Write flags as they stand on a command line."""
-    words: list[str] = []
-    for name, value in chosen.items():
-        text = ",".join(value) if name == "queues" else value
-        words.append(f"--{name.replace('_', '-')}={text}")
-    return words
 
 
 def _end_of(child: asyncio.subprocess.Process) -> str:

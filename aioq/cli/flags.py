@@ -62,6 +62,15 @@ def given(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value is not None}
 
 
+def written(chosen: Mapping[str, Any]) -> list[str]:
+    """Write flags as they stand on a command line."""
+    words: list[str] = []
+    for name, value in chosen.items():
+        text = ",".join(value) if name == "queues" else value
+        words.append(f"--{name.replace('_', '-')}={text}")
+    return words
+
+
 def settle(flags: Mapping[str, Any]) -> Settings:
     """Settle the settings as far as they are known without the app.
 

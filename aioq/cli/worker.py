@@ -1,24 +1,35 @@
-"""`aioq worker`: run the jobs of an app in this process."""
+"""`aioq worker`: run the jobs of an app, in this process or in several."""
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
+from contextlib import nullcontext, redirect_stderr, suppress
+from functools import partial
+from io import StringIO
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import click
 
+from aioq.app import Aioq
+from aioq.app.environment import DEFAULT_URL
 from aioq.broker.resp import ReplyError
+from aioq.broker.server import ServerFacts
 from aioq.broker.weather import Weather
-from aioq.cli import discovery, flags, leaving
+from aioq.cli import discovery, flags, leaving, processes, references
 from aioq.cli.blame import explain
 from aioq.cli.failures import Failure, NotLoaded, debugging, from_server, no_server, note
-from aioq.cli.tie import Tie
 from aioq.core.errors import BrokerUnavailable, ConfigurationError
 from aioq.observe import logs
-from aioq.worker import Worker, banner
+from aioq.worker import Worker, banner, recycling, startup
 from aioq.worker.signals import Signals
+from aioq.worker.tie import Left, Loaded, Named, Ready, Tie, Words, Worn
 
 log: logging.Logger = logging.getLogger("aioq.worker")
+
+Introduce = Callable[[ServerFacts | None], None]
+"""Says what starts, on which server."""
 
 
 class Loop(NamedTuple):
@@ -28,20 +39,6 @@ class Loop(NamedTuple):
     factory: Callable[[], asyncio.AbstractEventLoop] | None
 
 
-def _one_process(
-    ctx: click.Context,
-    parameter: click.Parameter,
-    value: int,
-) -> int:
-    if value > 1:
-        message = (
-            f"--processes {value} comes in a later release: this one runs one process; start "
-            f"the command {value} times"
-        )
-        raise click.BadParameter(message, ctx, parameter)
-    return value
-
-
 @click.command(
     epilog="Every other setting has its environment variable: AIOQ_LEASE, AIOQ_GRACE, and so on."
 )
@@ -49,17 +46,10 @@ def _one_process(
 @flags.app_option
 @flags.setting_options("url", "concurrency", "queues", "log_level", "log_format")
 @click.option("--burst", is_flag=True, help="Leave when nothing is ready or running.")
-@click.option(
-    "--processes",
-    type=click.IntRange(1),
-    default=1,
-    callback=_one_process,
-    help="1 in this release.",
-)
+@flags.setting_options(*processes.FIELDS)
 def worker(
     app: str | None,
     app_flag: str | None,
-    processes: int,  # noqa: ARG001 - 1
     *,
     burst: bool,
     **given: Any,  # noqa: ANN401 - values of settings
@@ -71,33 +61,68 @@ def worker(
 
     SIGTERM and SIGINT drain: no more jobs are taken, those that run may end. A second signal
     gives them back at once, a third exits. SIGUSR1 writes all stacks to stderr.
+
+    With several processes, or where workers are to be replaced, this one supervises: it runs no
+    jobs, passes signals on, and starts another worker where one dies.
     """
     tie = Tie.join()
     chosen = flags.given(given)
     settings = flags.settle(chosen)
-    found = discovery.find(app, app_flag, settings, say=_quiet if tie.is_restart else note)
+    words = processes.words(app, app_flag, chosen, burst=burst)
+    if not tie.is_held and processes.are_wanted(settings):
+        if named := discovery.one_of(app, app_flag):
+            references.parse(named, Path.cwd())
+        processes.supervise(words, settings, burst=burst)
+    notes: list[str] = []
+    found = discovery.find(app, app_flag, settings, say=notes.append)
     made = Worker(discovery.configured(found, chosen), burst=burst)
     settings = made.settings
+    if not tie.is_held and processes.are_wanted(settings):
+        processes.start_anew(words, settings)
+    if not tie.is_restart:
+        for each in notes:
+            note(each)
     is_flag = not chosen.keys().isdisjoint({"log_level", "log_format"})
-    logs.configure(settings.log_level, settings.log_format, force=is_flag)
-    with from_server():
+    logs.configure(
+        settings.log_level, settings.log_format, force=is_flag, pid=tie.is_one_of_several
+    )
+    # The first of several has said which server was chosen.
+    with from_server(), redirect_stderr(StringIO()) if tie.is_restart else nullcontext():
         _ = found.app.server
-    tie.tell(found.app)
+    tie.tell(_loaded(found.app))
+    made.on_registered = lambda name: tie.tell(Named(name))
     loop = _best_loop()
 
-    def introduce() -> None:
+    def introduce(server: ServerFacts | None) -> None:
         if not tie.is_restart:
-            _introduce(made, found, loop)
+            facts = banner.facts(
+                made, app=found.reference.name, found=found.how, loop=loop.name, server=server
+            )
+            _introduce(made, facts, tie)
 
     _serve(made, loop, tie, introduce)
 
 
-def _quiet(message: str) -> None:
-    """Say nothing: it has been said before the restart."""
+def _loaded(app: Aioq) -> Loaded:
+    """Return what a supervisor has to know of the app."""
+    settings, url = app.settings, app.settings.url
+    if url is None and app.server.url != DEFAULT_URL:
+        url = "embedded://"
+    return Loaded(
+        url=app.server.url,
+        embedded_url=url if url and url.startswith("embedded:") else "",
+        prefix=app.client.keys.prefix,
+        grace=settings.grace,
+        processes=settings.processes,
+    )
 
 
-def _introduce(made: Worker, found: discovery.Found, loop: Loop) -> None:
-    facts = banner.facts(made, app=found.reference.name, found=found.how, loop=loop.name)
+def _introduce(made: Worker, facts: dict[str, str], tie: Tie) -> None:
+    if tie.is_one_of_several:
+        facts["supervisor"] = str(os.getppid())
+        facts["processes"] = str(made.settings.processes)
+        if limits := recycling.limits(made.settings):
+            facts["replaced"] = f"after {limits}"
     if made.settings.log_format == "json":
         log.info("The worker starts.", extra=facts)
     else:
@@ -112,7 +137,7 @@ def _best_loop() -> Loop:
     return Loop("uvloop", uvloop.new_event_loop)
 
 
-def _serve(made: Worker, loop: Loop, tie: Tie, introduce: Callable[[], None]) -> None:
+def _serve(made: Worker, loop: Loop, tie: Tie, introduce: Introduce) -> None:
     """Run a worker to its end, and leave even if threads are inside a task's function."""
     failure: click.ClickException | None = None
     with asyncio.Runner(loop_factory=loop.factory) as runner:
@@ -129,13 +154,16 @@ def _serve(made: Worker, loop: Loop, tie: Tie, introduce: Callable[[], None]) ->
         raise failure
 
 
-async def _run(made: Worker, tie: Tie, introduce: Callable[[], None]) -> None:
+async def _run(made: Worker, tie: Tie, introduce: Introduce) -> None:
     signals = Signals(made)
     signals.install()
-    tie.listen(signals.drain, signals.stop)
-    introduce()  # who sees it may send signals
-    ready = asyncio.ensure_future(_say_when_ready(made))
+    tie.listen(Words(signals.drain, signals.stop, _giving_way(made)))
+    broker = made.app.client.broker()
+    ready = asyncio.ensure_future(_say_when_ready(made, tie))
     try:
+        introduce(await startup.glance(broker))  # who sees it may send signals
+        if tie.is_one_of_several:
+            recycling.check(made.settings)
         await made.run()
     except asyncio.CancelledError:
         if not signals.has_cancelled:
@@ -145,11 +173,27 @@ async def _run(made: Worker, tie: Tie, introduce: Callable[[], None]) -> None:
     finally:
         ready.cancel()
         await made.app.aclose()
+    tie.tell(Left())
 
 
-async def _say_when_ready(made: Worker) -> None:
+def _giving_way(made: Worker) -> Callable[[str], None]:
+    """Return what to do, from any thread, when another worker has taken over."""
+    loop = asyncio.get_running_loop()
+
+    def give_way(reason: str) -> None:
+        log.info("%s: %d jobs may end in peace.", reason, made.running)
+        with suppress(RuntimeError):  # the loop is closed: the worker has left
+            loop.call_soon_threadsafe(partial(made.drain, patient=True))
+
+    return give_way
+
+
+async def _say_when_ready(made: Worker, tie: Tie) -> None:
     await made.started.wait()
     log.info("Ready: worker %s takes jobs.", made.identity.name)
+    tie.tell(Ready())
+    if tie.is_one_of_several and recycling.limits(made.settings):
+        tie.tell(Worn(await recycling.worn(made)))
 
 
 def _failure(error: Exception, made: Worker) -> click.ClickException:

@@ -204,11 +204,13 @@ def _refusal(task: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Ba
     return f"the arguments of {task} cannot be serialised: {error}"
 
 
-class _WireError(msgspec.Struct, array_like=True):
+class _WireError(msgspec.Struct, array_like=True, omit_defaults=True):
     exc_type: str
     exc_message: str
     traceback: str = ""
     args: list[Any] | None = None
+    reason: str = ""
+    """Why it was the end, where the error does not say it."""
 
 
 _decode_error = msgspec.msgpack.Decoder(_WireError).decode
@@ -232,6 +234,32 @@ def decode_error(data: bytes) -> JobError:
     """Read an error as the value that `JobInfo` shows."""
     wire = _decode_error(data)
     return JobError(wire.exc_type, wire.exc_message, wire.traceback)
+
+
+def with_reason(data: bytes, reason: str) -> bytes:
+    """Note in an error that is written already why it was the end of its job."""
+    if not reason:
+        return data
+    return _encoder.encode(msgspec.structs.replace(_decode_error(data), reason=reason))
+
+
+def reason_of(data: bytes) -> str:
+    """Return why an error was the end of its job, in a few words."""
+    wire = _decode_error(data)
+    return wire.reason or _REASONS.get(wire.exc_type, "raised")
+
+
+_REASONS = {
+    "aioq.core.retry.Reject": "rejected",
+    "aioq.core.errors.InvalidArguments": "invalid arguments",
+    "aioq.core.errors.TimeLimitExceeded": "time limit",
+    "aioq.core.errors.SoftTimeLimitExceeded": "time limit",
+    "aioq.core.errors.WorkerLost": "worker lost",
+    "aioq.core.codec.NewerPayload": "newer payload",
+    "aioq.worker.judge.UnknownTask": "unknown task",
+    "aioq.broker.fsck.PayloadLost": "payload lost",
+}
+"""What a job came to, by the error that stands for it."""
 
 
 def failure(data: bytes) -> TaskFailed:

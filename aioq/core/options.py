@@ -15,6 +15,8 @@ from aioq.core.retry import RetryPolicy
 
 Executor = Literal["loop", "thread", "process"]
 Seconds = Annotated[float, Meta(ge=0, le=LONGEST)]
+Limit = Annotated[float, Meta(gt=0, le=LONGEST)]
+"""Seconds after which something ends that has begun."""
 Priority = Annotated[int, Meta(ge=0, le=9)]
 QueueName = Annotated[str, Meta(pattern=r"^[^\s:{},]{1,100}\Z")]
 """Colons, braces, commas and spaces have a meaning in keys and on the command line."""
@@ -22,18 +24,16 @@ JobId = Annotated[str, Meta(pattern=r"^[!-z|~]{1,128}\Z")]
 """Printable ASCII without spaces and braces, at most 128 characters."""
 
 LATER = {
-    "acks_late": "at-most-once jobs",
     "fair_by": "fairness between tenants",
     "max_concurrency": "concurrency limits",
-    "max_crashes": "crash limits",
     "rate_limit": "rate limits",
     "rate_limit_name": "rate limits",
     "schedule": "schedules",
-    "soft_time_limit": "time limits",
-    "time_limit": "time limits",
     "unique": "unique jobs",
 }
 """Options of later releases, and what they belong to."""
+_USUAL_CRASHES = 3
+"""What the server takes for the limit of a task that it was told nothing about."""
 
 
 class TaskOptions(TypedDict, total=False):
@@ -51,6 +51,9 @@ class TaskOptions(TypedDict, total=False):
     retry_backoff_max: float
     retry_jitter: bool
     expires: float | None
+    time_limit: float | None
+    soft_time_limit: float | None
+    max_crashes: int | None
     ignore_result: bool
     result_expires: float
     acks_late: bool
@@ -95,6 +98,14 @@ class TaskDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Spread a backoff evenly between 0 and its length, so that retries do not come in waves."""
     expires: Seconds | None = None
     """Seconds after the enqueue; a job that has not started by then ends as REVOKED."""
+    time_limit: Limit | None = None
+    """Seconds from the start of the function; then it is cancelled and fails."""
+    soft_time_limit: Limit | None = None
+    """Seconds until `SoftTimeLimitExceeded` is raised inside the task, which may clean up."""
+    max_crashes: Annotated[int, Meta(ge=1)] | None = _USUAL_CRASHES
+    """Deliveries that may end with the death of their process; None: any number."""
+    acks_late: bool = True
+    """False: at most once; a job that was interrupted fails and does not run again."""
     ignore_result: bool = False
     """Keep no result; asking for it gives None."""
     result_expires: Seconds | None = None
@@ -117,19 +128,33 @@ class TaskDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             retry_jitter=self.retry_jitter,
         )
 
+    @property
+    def crash_limit(self) -> str:
+        """How many crashes bury a job, as the server is told: "" stands for the default."""
+        if not self.acks_late:
+            return "0"
+        if self.max_crashes is None:
+            return "inf"
+        return "" if self.max_crashes == _USUAL_CRASHES else str(self.max_crashes)
 
-OPTION_NAMES = frozenset(TaskDefinition.__struct_fields__) | {"retry_kwargs", "acks_late"}
+
+OPTION_NAMES = frozenset(TaskDefinition.__struct_fields__) | {"retry_kwargs"}
+_HINTS = {
+    "time_limit": "None for no limit",
+    "soft_time_limit": "None for no limit",
+    "max_crashes": "None for no limit, acks_late=False for at most once",
+}
+"""What may have been meant by a value that is out of range."""
 
 
 def define(options: Mapping[str, Any], *, where: str) -> TaskDefinition:
     """Check the options of a task and settle them.
 
     Raises:
-        ConfigurationError: an option is unknown, not served yet, or out of range.
+        ConfigurationError: an option is unknown, not served yet, out of range, or contradicts
+            another.
     """
     given = dict(options)
-    if given.get("acks_late") is True:
-        del given["acks_late"]
     refuse(given, where=where)
     _unfold_retry_kwargs(given, where=where)
     if given.get("compression") is not None:
@@ -144,6 +169,7 @@ def define(options: Mapping[str, Any], *, where: str) -> TaskDefinition:
     except msgspec.ValidationError as error:
         message = f"{where}: {explain(error, given)}"
         raise ConfigurationError(message) from None
+    _check_soft_limit(checked, where=where)
     return msgspec.structs.replace(checked, **classes)
 
 
@@ -175,7 +201,29 @@ def explain(error: msgspec.ValidationError, given: Mapping[str, Any]) -> str:
     """Say which field of `given` msgspec refused, and with which value."""
     reason, _, path = str(error).partition(" - at `$.")
     name = path.rstrip("`").split("[")[0].split(".")[0]
-    return f"{name}={given[name]!r} is wrong: {reason}" if name in given else str(error)
+    if name not in given:
+        return str(error)
+    hint = f" ({_HINTS[name]})" if name in _HINTS else ""
+    return f"{name}={given[name]!r} is wrong: {reason}{hint}"
+
+
+def _check_soft_limit(checked: TaskDefinition, *, where: str) -> None:
+    soft, hard = checked.soft_time_limit, checked.time_limit
+    if soft is None:
+        return
+    if checked.executor == "thread":
+        message = (
+            f"{where}: soft_time_limit={soft:g} cannot be kept: nothing can be raised inside a "
+            'thread from outside; make the task an async def, give it executor="process", or set '
+            "soft_time_limit=None and use time_limit, which fails the job and leaves the thread"
+        )
+        raise ConfigurationError(message)
+    if hard is not None and soft >= hard:
+        message = (
+            f"{where}: soft_time_limit={soft:g} comes too late, because time_limit={hard:g} ends "
+            "the task; the soft limit is the shorter one"
+        )
+        raise ConfigurationError(message)
 
 
 def _unfold_retry_kwargs(given: dict[str, Any], *, where: str) -> None:

@@ -5,17 +5,18 @@ and the settler writes it.  Nothing here waits, reads a clock or talks to a serv
 """
 
 from datetime import UTC
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
 from aioq.core import codec
 from aioq.core.clock import milliseconds, moment_ms
-from aioq.core.errors import InvalidArguments
+from aioq.core.errors import InvalidArguments, SoftTimeLimitExceeded, WorkerLost
 from aioq.core.retry import Reject, Retry, RetryPolicy, Snooze
 
 KEEP_DEAD_MS = 7 * 24 * 3600 * 1000
 """How long a dead letter is kept."""
+RETRIES_USED_UP = "retries used up"
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -42,6 +43,8 @@ class Buried(msgspec.Struct, frozen=True):
     """The job has failed: a dead letter."""
 
     error: bytes
+    reason: str = ""
+    """Why this was the end, where the error does not say it."""
 
     op = "f"
 
@@ -63,8 +66,16 @@ class Unserved(msgspec.Struct, frozen=True):
     op = "u"
 
 
-Outcome = Completed | Retried | Buried | GivenBack | Unserved
-Op = Literal["c", "r", "f", "n", "u"]
+class Crashed(msgspec.Struct, frozen=True):
+    """The process that ran it died, and the worker did not: counted as a crash."""
+
+    error: bytes
+
+    op = "l"
+
+
+Outcome = Completed | Retried | Buried | GivenBack | Unserved | Crashed
+Op = Literal["c", "r", "f", "n", "u", "l"]
 
 
 def decide(error: BaseException, policy: RetryPolicy, retries: int) -> Outcome:
@@ -75,15 +86,28 @@ def decide(error: BaseException, policy: RetryPolicy, retries: int) -> Outcome:
         policy: the retry options of the task.
         retries: how often the job was retried before this run.
     """
+    error = _alone(error)
     if isinstance(error, Retry):
         return _decide_retry(error, policy, retries)
     if isinstance(error, Snooze):
         return GivenBack(f"+{milliseconds(error.seconds)}")
     if isinstance(error, (Reject, InvalidArguments)):  # another try would end the same way
         return Buried(codec.encode_error(error))
-    if policy.catches(error) and policy.allows(retries):
-        return Retried(f"+{milliseconds(policy.delay(retries))}", codec.encode_error(error))
-    return Buried(codec.encode_error(error))
+    if not policy.catches(error):
+        return Buried(codec.encode_error(error))
+    if not policy.allows(retries):
+        return Buried(codec.encode_error(error), RETRIES_USED_UP)
+    return Retried(f"+{milliseconds(policy.delay(retries))}", codec.encode_error(error))
+
+
+def decide_interrupted(task: str, *, acks_late: bool, has_started: bool) -> Outcome:
+    """Return what becomes of a delivery that is cancelled because its worker leaves."""
+    if acks_late or not has_started:
+        return GivenBack()
+    message = (
+        f"{task} was interrupted while its worker left; with acks_late=False it does not run again"
+    )
+    return Buried(codec.encode_error(WorkerLost(message), with_traceback=False))
 
 
 def _decide_retry(request: Retry, policy: RetryPolicy, retries: int) -> Outcome:
@@ -92,7 +116,7 @@ def _decide_retry(request: Retry, policy: RetryPolicy, retries: int) -> Outcome:
         policy = msgspec.structs.replace(policy, max_retries=request.max_retries)
     error = codec.encode_error(original(request))
     if not policy.allows(retries):
-        return Buried(error)
+        return Buried(error, RETRIES_USED_UP)
     if request.eta is not None:
         return Retried(str(moment_ms(request.eta, UTC)), error)
     countdown = policy.default_retry_delay if request.countdown is None else request.countdown
@@ -101,9 +125,28 @@ def _decide_retry(request: Retry, policy: RetryPolicy, retries: int) -> Outcome:
 
 def original(error: BaseException) -> BaseException:
     """Return the error behind a request for a retry; any other error is its own original."""
+    error = _alone(error)
     if not isinstance(error, Retry):
         return error
     found = error.exc or error.__cause__ or error.__context__ or error
     if found.__traceback__ is None:  # it was made and never raised: the request says where
         found = found.with_traceback(error.__traceback__)
     return found
+
+
+def _alone(error: BaseException) -> BaseException:
+    """Take what is meant for us out of the group that a task group has put around it.
+
+    `ctx.retry()` in the body of an `asyncio.TaskGroup` arrives as a group of one; so does a soft
+    limit, before Python 3.13.
+    """
+    found = error
+    while isinstance(found, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", found).exceptions
+        if len(inner) != 1:
+            return error
+        found = inner[0]
+    return found if isinstance(found, _MEANT_FOR_US) else error
+
+
+_MEANT_FOR_US = (Retry, Snooze, Reject, SoftTimeLimitExceeded)

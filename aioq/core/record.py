@@ -124,3 +124,24 @@ class JobUpdate:
     state: JobState
     progress: Progress | None
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A job that has ended as FAILURE, kept so that it can be looked at and replayed."""
+
+    id: str
+    task: str
+    queue: str
+    args: tuple[Any, ...] | None
+    """As they were sent; None where they are gone, or written by a newer release."""
+    kwargs: dict[str, Any] | None
+    error: JobError
+    reason: str
+    """What kind of end it was: `raised`, `retries used up`, `rejected`, `time limit`,
+    `worker lost`, `invalid arguments`, `unknown task`, `newer payload`, `payload lost`."""
+    died_at: datetime
+    worker: str | None
+    """The worker that ran it last."""
+    retries: int
+    crashes: int

@@ -70,6 +70,9 @@ class Snooze(Exception):
         super().__init__(f"snoozed for {seconds:g} s")
         self.seconds: float = seconds_of(seconds, "snooze")
 
+    def __reduce__(self) -> tuple[type["Snooze"], tuple[float]]:
+        return type(self), (self.seconds,)  # out of a child process
+
 
 class Reject(Exception):
     """What `ctx.reject(reason)` raises: straight to the dead letters."""

@@ -56,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Remembering
     """Seconds an enqueue keeps trying while the server is away."""
     startup_timeout: Seconds | None = 10
     """Seconds a starting worker keeps trying to reach the server; None: for ever."""
+    allow_eviction: bool = False
+    """Whether a worker starts where `maxmemory-policy` lets a full server throw jobs away."""
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 100
     """Jobs one worker process runs at the same time."""
     queues: tuple[options.QueueName, ...] | None = None
@@ -68,6 +70,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Remembering
     """Seconds a silent worker keeps its jobs."""
     grace: Seconds = 25
     """Seconds a draining worker waits for its jobs before it gives them back."""
+    processes: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """Worker processes that `aioq worker` runs."""
+    max_jobs: Annotated[int, Meta(ge=1)] | None = None
+    """Jobs after which `aioq worker` replaces a worker process, about; None: never."""
+    max_memory: Annotated[int, Meta(ge=1)] | None = None
+    """Megabytes a worker process may take before `aioq worker` replaces it; None: no limit."""
+    max_lifetime: Annotated[float, Meta(ge=1)] | None = None
+    """Seconds after which `aioq worker` replaces a worker process, about; None: never."""
     unknown_task_patience: Seconds = 600
     """Seconds a job whose task no worker knows is offered around before it is a dead letter."""
     task_annotations: dict[str, dict[str, Any]] = msgspec.field(

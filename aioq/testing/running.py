@@ -59,6 +59,7 @@ async def _worker(
 ) -> AsyncGenerator[Worker]:
     with app.connected_to(url):
         worker = Worker(app, concurrency=concurrency, queues=queues)
+        worker.may_lose_jobs = True  # nobody wants a warning about a test's server
         runs = asyncio.ensure_future(worker.run())
         try:
             started = asyncio.ensure_future(worker.started.wait())

@@ -4,12 +4,15 @@ import os
 import sys
 
 import aioq
+from aioq.broker.server import ServerFacts
 from aioq.worker.worker import Worker
 
 _MOST_TASKS = 15
 
 
-def facts(worker: Worker, *, app: str, found: str, loop: str) -> dict[str, str]:
+def facts(
+    worker: Worker, *, app: str, found: str, loop: str, server: ServerFacts | None
+) -> dict[str, str]:
     """Return what to say, by name; the server must have been chosen.
 
     Args:
@@ -17,12 +20,14 @@ def facts(worker: Worker, *, app: str, found: str, loop: str) -> dict[str, str]:
         app: the reference of its app, such as `shop.tasks:app`.
         found: how the app was found.
         loop: which event loop runs it.
+        server: what the server says of itself; None: it does not answer yet.
     """
     settings, client = worker.settings, worker.app.client
     return {
         "version": f"{aioq.__version__} (Python {sys.version.partition(' ')[0]})",
         "app": f"{app} ({found})",
         "server": f"{client.topology.url} ({worker.app.server.reason})",
+        "persistence": server.persistence if server else "unknown: the server does not answer yet",
         "tasks": _tasks(sorted(worker.app.tasks)),
         "queues": ", ".join(worker.queues),
         "concurrency": str(worker.concurrency),

@@ -5,6 +5,7 @@ is nothing, the doorbell or the next due time wakes it; nothing polls.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -13,13 +14,16 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from aioq.broker.broker import Broker
 from aioq.broker.doorbell import PATIENCE, Doorbell
-from aioq.broker.keys import lane, split_lane
+from aioq.broker.keys import lane, suspects
 from aioq.broker.per_turn import MOST
 from aioq.broker.scripts import Delivery, Fetched
 from aioq.broker.weather import Weather
 from aioq.core.retry import reconnect_delay
 from aioq.observe.outage import Outage
 from aioq.worker.identity import Identity
+
+
+log: logging.Logger = logging.getLogger("aioq.worker")
 
 
 class Slots(Protocol):
@@ -34,8 +38,32 @@ class Slots(Protocol):
         """Run a job."""
         ...
 
+    def held(self) -> list[bytes]:
+        """Return the entry ids of the jobs that run."""
+        ...
+
     async def wait_for_room(self) -> None:
         """Return when a job may start."""
+        ...
+
+    on_ended: Callable[[Delivery], None] | None
+    """Told when a job ends."""
+
+
+class Ledger(Protocol):
+    """Where the outcomes wait for the server; the settler."""
+
+    @property
+    def room(self) -> int:
+        """How many more outcomes may wait."""
+        ...
+
+    def held(self) -> list[bytes]:
+        """Return the entry ids of those that wait."""
+        ...
+
+    async def relieved(self) -> None:
+        """Return when there is room."""
         ...
 
 
@@ -51,27 +79,34 @@ class Consumer:
         self,
         broker: Broker,
         slots: Slots,
+        ledger: Ledger,
         identity: Identity,
         outage: Outage,
         *,
         queues: Sequence[str],
         keep_ms: int,
-        register: Callable[[], Awaitable[None]],
-        dropped: Callable[[str], None],
+        lost: Callable[[str], Awaitable[None]],
     ) -> None:
         self._broker = broker
         self._slots = slots
+        self._ledger = ledger
         self._identity = identity
         self._outage = outage
         self._keep_ms = keep_ms
         # A part of the slots per fetch: the next part is on its way while the last one starts.
         self._most = min(max(slots.room // 4, 50), MOST)
-        self._register = register
-        self._dropped = dropped
+        self._lost = lost
+        self._epoch = 0
+        self._has_lost_reply = False
+        self.is_fetching: bool = False
+        """Whether jobs may have been handed out that have not started yet."""
+        self._suspect: Delivery | None = None
+        self._suspect_ended = asyncio.Event()
         self._doorbell = Doorbell(broker.topology, broker.keys, queues)
         self._bell: asyncio.Task[str | None] | None = None
-        self.lanes: list[str] = lanes_of(queues)
-        self._queues = [split_lane(each)[0] for each in self.lanes]
+        self._common_lanes = lanes_of(queues)
+        # Suspects first: behind lanes that are never empty they would wait for ever.
+        self.lanes: list[str] = [*map(suspects, queues), *self._common_lanes]
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -82,8 +117,11 @@ class Consumer:
                 await checkpoint_if_cancelled()
                 await self._wait_for_room()
                 try:
+                    if self._has_lost_reply:
+                        await self._recover()
                     fetched = await self.consume()
                 except Weather as error:
+                    self._has_lost_reply = True
                     self._outage.turned(error)
                     await asyncio.sleep(reconnect_delay(failures))
                     failures += 1
@@ -104,23 +142,55 @@ class Consumer:
         before its reply would leave them behind.
         """
         room = min(self._slots.room, self._most)
+        name = self._identity.name
+        lanes = self.lanes if self._suspect is None else self._common_lanes
         fetching = asyncio.ensure_future(
             self._broker.fetch(
-                self._identity.name, room=room, keep_ms=self._keep_ms, lanes=self.lanes
+                name, epoch=self._epoch, room=room, keep_ms=self._keep_ms, lanes=lanes
             )
         )
+        self.is_fetching = True
         with anyio.CancelScope(shield=True):
             await asyncio.wait({fetching})
+        self.is_fetching = False
         fetched = fetching.result()
+        if self._identity.name != name:  # it was reaped meanwhile: others have what came
+            return fetched._replace(deliveries=[])
         for delivery in fetched.deliveries:
-            self._slots.start(delivery, self._queues[delivery.lane])
+            queue, _, level = lanes[delivery.lane].rpartition(":")
+            if level == "z":
+                self._watch(delivery)
+            self._slots.start(delivery, queue)
         for entry in fetched.dropped:
-            self._dropped(entry)
+            log.error("Removed an entry that is no job of ours, or was replaced: %s.", entry)
         if fetched.now_us < 0:
-            # An incarnation that lost its lease never comes back: whoever reaped it has its jobs.
-            self._identity.renew()
-            await self._register()
+            self._epoch, self._has_lost_reply = 0, False
+            await self._lost(name)
         return fetched
+
+    async def _recover(self) -> None:
+        """Give back what a lost reply had handed out to nobody.
+
+        The new epoch comes first: a fetch that is still on its way, in some buffer of a connection
+        that we hold for dead, is refused from here on.
+        """
+        self._epoch += 1
+        known = [*self._slots.held(), *self._ledger.held()]
+        given = await self._broker.recover(self._identity.name, epoch=self._epoch, known=known)
+        self._has_lost_reply = False
+        if given:
+            log.warning("Gave back %d jobs whose delivery was lost on its way.", given)
+
+    def _watch(self, suspect: Delivery) -> None:
+        """Take no second suspect until this one has ended, so that a crash tells whose it is."""
+        self._suspect = suspect
+        self._suspect_ended.clear()
+        self._slots.on_ended = self._ended
+
+    def _ended(self, delivery: Delivery) -> None:
+        if delivery is self._suspect:
+            self._suspect = self._slots.on_ended = None
+            self._suspect_ended.set()
 
     @staticmethod
     def _is_due(fetched: Fetched) -> bool:
@@ -128,6 +198,8 @@ class Consumer:
 
     async def _wait_for_room(self) -> None:
         """Wait for a slot, and pass on a token that this worker has no room for."""
+        if self._ledger.room <= 0:
+            await self._ledger.relieved()
         while self._slots.room <= 0:
             if self._bell is None:
                 await self._slots.wait_for_room()
@@ -155,7 +227,13 @@ class Consumer:
         patience = PATIENCE + 5.0
         if fetched.next_ms:
             patience = min((fetched.next_ms * 1000 - fetched.now_us) / 1e6, patience)
-        await asyncio.wait({self._bell}, timeout=patience)
+        if self._suspect is None:
+            await asyncio.wait({self._bell}, timeout=patience)
+        else:  # when it has ended, the next suspect may start
+            ended = asyncio.ensure_future(self._suspect_ended.wait())
+            either = asyncio.FIRST_COMPLETED
+            await asyncio.wait({self._bell, ended}, timeout=patience, return_when=either)
+            ended.cancel()
         if self._bell.done():
             bell, self._bell = self._bell, None
             try:

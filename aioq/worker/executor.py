@@ -1,7 +1,11 @@
-"""Run jobs: decode, inject, call, and decide what became of it.
+"""Run jobs: decode, inject, call, and see each to its end.
 
-Each job is one asyncio task and nothing more: no task group, lock or timer of its own.  What a
-run produced is turned into an Outcome here; writing it is the settler's work.
+Each job is one asyncio task and nothing more: no task group, lock or timer of its own.  A run
+becomes an Outcome, which is handed on exactly once; writing it is the settler's work.
+
+A job that is cancelled (its time limit, a revoke, a lost lease, the worker's leaving) has a bound
+to end in.  One that swallows its cancellation is abandoned then: its outcome is what it would have
+been, its slot is free, and when it ends at last nobody listens.
 """
 
 import asyncio
@@ -11,41 +15,34 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import msgspec
+import anyio
 
 from aioq.broker.broker import Broker
 from aioq.broker.scripts import Delivery
-from aioq.context import Context, Request, running
+from aioq.context import CancelReason, Context, Request, running
 from aioq.core import codec
-from aioq.core.clock import from_ms, milliseconds
-from aioq.core.errors import AioqError, InvalidArguments
-from aioq.core.outcome import (
-    Buried,
-    Completed,
-    GivenBack,
-    Outcome,
-    Retried,
-    Unserved,
-    decide,
-    original,
-)
+from aioq.core.clock import from_ms
+from aioq.core.errors import BrokerUnavailable
+from aioq.core.outcome import Completed, GivenBack, Outcome
 from aioq.tasks import Task
-from aioq.worker import child
+from aioq.worker import orders
+from aioq.worker.deadlines import Deadline, Deadlines
+from aioq.worker.judge import Judge
 from aioq.worker.plan import Plan
 from aioq.worker.runners import Processes, Threads
+from aioq.worker.soft_limit import SoftLimit
+from aioq.worker.stacks import place_of_task
+from aioq.worker.turn import Lost, Turn
 
 if TYPE_CHECKING:
     from aioq.app import Aioq
 
 log: logging.Logger = logging.getLogger("aioq.worker")
 
+Job = asyncio.Task[None]
 Settle = Callable[[Delivery, Outcome], None]
 STUBBORN = 5.0
-"""Seconds a cancelled job may take to end before the worker leaves without it."""
-
-
-class UnknownTask(AioqError):
-    """No worker knows the task; kept as the reason in the dead letter."""
+"""Seconds a cancelled job may take to end before it is abandoned."""
 
 
 class Executor:
@@ -71,16 +68,21 @@ class Executor:
         self._concurrency = concurrency
         self._threads = threads
         self._processes = processes
+        self._judge = Judge(app.settings.unknown_task_patience)
         self._plans: dict[bytes, Plan] = {}
-        self._running: dict[asyncio.Task[None], Context] = {}
+        self._running: dict[Job, tuple[Delivery, Context]] = {}
+        self._abandoned: dict[Job, Context] = {}
+        self._deadlines = Deadlines()
         self._loop = asyncio.get_running_loop()
         self._has_room = asyncio.Event()
         self._has_room.set()
         self.state: Any = None
         """What the lifespan yielded."""
-        self.grace: float = 0
-        """Seconds that leaving waits for the jobs."""
+        self.grace: float | None = 0
+        """Seconds that leaving waits for the jobs; None: as long as they take."""
         self._hurry = asyncio.Event()
+        self.on_ended: Callable[[Delivery], None] | None = None
+        """Told when a job ends or is abandoned."""
 
     def prepare(self, tasks: Mapping[str, Task[..., Any]]) -> None:
         """Compile the tasks, so that a mistake shows at the start and not at the first job.
@@ -91,7 +93,7 @@ class Executor:
         settings = self._app.settings
         for name, task in tasks.items():
             if task.definition.executor == "process":
-                child.reference(task)
+                orders.reference(task)
             self._plans[name.encode()] = Plan.of(task, settings.result_expires)
 
     @property
@@ -104,6 +106,19 @@ class Executor:
         """How many jobs run."""
         return len(self._running)
 
+    @property
+    def abandoned(self) -> int:
+        """How many jobs go on although they were cancelled, settled and given up."""
+        return len(self._abandoned)
+
+    def held(self) -> list[bytes]:
+        """Return the entry ids of the deliveries that run, and are still this worker's."""
+        return [
+            delivery.entry_id
+            for delivery, context in self._running.values()
+            if context.cancel_reason != "lease lost"
+        ]
+
     async def wait_for_room(self) -> None:
         """Return when a job may start."""
         if self.room <= 0:
@@ -114,54 +129,163 @@ class Executor:
         """Start a job; it is settled whatever happens."""
         plan = self._plans.get(delivery.task)
         if plan is None:
-            self._settle(delivery, self._unknown(delivery))
+            self._settle(delivery, self._judge.unknown(delivery))
             return
         context = self._context(plan, delivery, queue)
-        task = self._loop.create_task(self._run(plan, delivery, context))
-        self._running[task] = context
-        task.add_done_callback(self._ended)
+        job = self._loop.create_task(self._run(plan, delivery, context))
+        self._running[job] = delivery, context
+        job.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
-        self._has_room.set()
-        if not task.cancelled() and task.exception() is not None:
-            # Not the job's error, which is an outcome by now: a bug of ours, or an exit.
-            task.get_loop().call_exception_handler(
-                {"message": "A job could not be settled.", "exception": task.exception()}
-            )
+    def revoke(self, job_id: bytes, entry_id: bytes | None = None) -> bool:
+        """Cancel a running job on request; False: it does not run here.
+
+        Args:
+            job_id: the job.
+            entry_id: only this delivery of it.
+        """
+        for job, (delivery, context) in self._running.items():
+            if delivery.job_id == job_id and entry_id in {None, delivery.entry_id}:
+                if context.cancel_reason == "lease lost":
+                    return False
+                log.info("Job %s of %s is revoked.", job_id.decode(), context.task_name)
+                self._cancel(job, "revoked")
+                return True
+        return False
+
+    def lose(self) -> None:
+        """Cancel all that runs, and settle none of it: whoever reaped this worker has the jobs."""
+        if self._running:
+            log.warning("The lease was lost: %d jobs are cancelled.", len(self._running))
+        for job, (_, context) in self._running.items():
+            self._cancel(job, "lease lost")
+            context.cancel_reason = "lease lost"  # even if it was being cancelled already
 
     async def _run(self, plan: Plan, delivery: Delivery, context: Context) -> None:
         try:
             payload = codec.decode_payload(delivery.payload)
             context.headers = payload.headers
             running.set(context)
-            outcome = await self._call(plan, delivery, payload, context)
-        except codec.NewerPayload as error:
-            outcome = self._unserved(error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a task may raise anything
-            outcome = self._decide(plan, delivery, error)
-        except asyncio.CancelledError as error:
-            if context.cancel_reason is not None:
-                outcome = GivenBack()
-            else:  # the task's own, such as a cancelled child that it awaited
-                outcome = self._decide(plan, delivery, error)
-        self._settle(delivery, outcome)
+            if plan.is_plain:
+                args, kwargs = plan.arguments(payload, context)
+                result = plan.encode(await plan.function(*args, **kwargs))
+            else:
+                result = await self._call(plan, delivery, payload, context)
+            outcome: Outcome = Completed(result, plan.keep_ms)
+        except (KeyboardInterrupt, GeneratorExit):  # the end of the loop, and no word of the task
+            raise
+        except BaseException as error:  # noqa: BLE001 - a task may raise anything
+            outcome = self._failed(plan, delivery, context, error)
+        if context.cancel_reason is None:
+            self._settle(delivery, outcome)
+        elif self._counts(context):
+            if isinstance(outcome, Completed) and context.cancel_reason == "time limit":
+                outcome = self._judge.exceeded(plan, delivery)
+            self._settle(delivery, outcome)
+
+    def _failed(
+        self, plan: Plan, delivery: Delivery, context: Context, error: BaseException
+    ) -> Outcome:
+        if isinstance(error, Lost):
+            log.warning("Job %s was taken over before it started.", context.job_id)
+            context.cancel_reason = "lease lost"
+        if not self._counts(context):
+            return GivenBack()
+        return self._judge.failed(plan, delivery, context, error)
+
+    def _counts(self, context: Context) -> bool:
+        """Whether the word of the job that runs here counts: it is ours, and not abandoned."""
+        return context.cancel_reason != "lease lost" and asyncio.current_task() in self._running
 
     async def _call(
         self, plan: Plan, delivery: Delivery, payload: codec.Payload, context: Context
-    ) -> Outcome:
-        """Call the task where its executor says; return what becomes of a good end."""
+    ) -> bytes:
+        """Call a task in another place than the event loop, or within limits."""
+        job = asyncio.current_task()
+        assert job is not None  # noqa: S101 - narrows the type
+        deadlines: list[Deadline] = []
+
+        def started() -> None:
+            if plan.time_limit is not None:
+                exceed = partial(self._cancel, job, "time limit")
+                deadlines.append(self._deadlines.add(plan.time_limit, exceed))
+
+        try:
+            if plan.executor == "loop":
+                args, kwargs = plan.arguments(payload, context)
+                run = plan.function(*args, **kwargs)
+                if plan.soft_time_limit is not None:
+                    seconds = plan.soft_time_limit
+                    run = SoftLimit(run, task=job, context=context, seconds=seconds)
+                    deadlines.append(self._deadlines.add(seconds, run.interrupt))
+                started()
+                return plan.encode(await run)
+            turn = Turn(partial(self._broker.update, delivery), started)
+            try:
+                return await self._call_elsewhere(plan, delivery, payload, context, turn)
+            except asyncio.CancelledError as error:
+                raise turn.cancelled(error) from error
+        finally:
+            for deadline in deadlines:
+                self._deadlines.take_back(deadline)
+
+    async def _call_elsewhere(
+        self, plan: Plan, delivery: Delivery, payload: codec.Payload, context: Context, turn: Turn
+    ) -> bytes:
         if plan.executor == "process":
-            note = self._noting(delivery)
-            encoded = await self._processes.run(plan.task, delivery.payload, context, note)
-            return Completed(b"" if plan.ignore_result else encoded, plan.keep_ms)
+            return await self._processes.run(
+                plan.task, delivery.payload, turn=turn, context=context
+            )
         args, kwargs = plan.arguments(payload, context)
-        if plan.executor == "loop":
-            value = await plan.function(*args, **kwargs)
+        call = partial(plan.function, *args, **kwargs)
+        return plan.encode(await self._threads.run(call, turn=turn, context=context))
+
+    def _ended(self, job: Job) -> None:
+        run = self._running.pop(job, None)
+        if run is None:
+            context = self._abandoned.pop(job)
+            log.info("Job %s of %s has ended at last.", context.job_id, context.task_name)
         else:
-            note = self._noting(delivery)
-            value = await self._threads.run(plan.function, args, kwargs, note)
-        return Completed(plan.encode(value), plan.keep_ms)
+            delivery, context = run
+            self._has_room.set()
+            if self.on_ended is not None:
+                self.on_ended(delivery)
+            if job.cancelled() and context.cancel_reason != "lease lost":
+                # Before its first step: `_run` lets no later cancellation through.
+                self._settle(delivery, GivenBack())
+        if not job.cancelled() and job.exception() is not None:
+            # Not the job's error, which is an outcome by now: a bug of ours, or an exit.
+            self._loop.call_exception_handler(
+                {"message": "A job could not be settled.", "exception": job.exception()}
+            )
+
+    def _cancel(self, job: Job, reason: CancelReason) -> None:
+        """Cancel a job, once; it is abandoned when that does not end it."""
+        run = self._running.get(job)
+        if run is None or run[1].cancel_reason is not None:
+            return
+        run[1].cancel_reason = reason
+        job.cancel()
+        self._deadlines.add(STUBBORN, partial(self._abandon, job))
+
+    def _abandon(self, job: Job) -> None:
+        """Give a job up that does not end: settle it as it would have ended, and free its slot."""
+        if job not in self._running or job.done():
+            return
+        delivery, context = self._running.pop(job)
+        self._abandoned[job] = context
+        self._has_room.set()
+        log.error(
+            "Job %s of %s swallows its cancellation (%s); it is abandoned at %s.",
+            context.job_id,
+            context.task_name,
+            context.cancel_reason,
+            place_of_task(job),
+        )
+        if context.cancel_reason != "lease lost":
+            plan, cancelled = self._plans[delivery.task], asyncio.CancelledError()
+            self._settle(delivery, self._judge.failed(plan, delivery, context, cancelled))
+        if self.on_ended is not None:
+            self.on_ended(delivery)
 
     def _context(self, plan: Plan, delivery: Delivery, queue: str) -> Context:
         due_ms = delivery.due_ms
@@ -176,54 +300,16 @@ class Executor:
             queue=queue,
             state=self.state,
             _app=self._app,
-            _report=partial(self._broker.update, delivery, "p"),
+            _report=partial(self._report, delivery),
             _loop=self._loop,
         )
 
-    def _noting(self, delivery: Delivery) -> Callable[[str], Any]:
-        return lambda mark: self._broker.update(delivery, mark)
-
-    def _decide(self, plan: Plan, delivery: Delivery, error: BaseException) -> Outcome:
-        raised = error.error or error if isinstance(error, child.Failed) else error
-        outcome = decide(raised, plan.retry_policy, delivery.retries)
-        if isinstance(error, child.Failed) and isinstance(outcome, (Buried, Retried)):
-            # What the child has written down knows more: the traceback stayed there.
-            outcome = msgspec.structs.replace(outcome, error=error.encoded)
-        if isinstance(outcome, Buried):
-            self._log_failure(plan, delivery, original(raised))
-        elif isinstance(outcome, Retried):
-            log.warning(
-                "Job %s of %s will be tried again (retry %d, due %s ms): %r",
-                delivery.job_id.decode(),
-                plan.name,
-                delivery.retries + 1,
-                outcome.delay,
-                original(raised),
-            )
-        return outcome
-
-    def _log_failure(self, plan: Plan, delivery: Delivery, error: BaseException) -> None:
-        job_id = delivery.job_id.decode()
-        if isinstance(error, InvalidArguments):  # the caller's mistake: no traceback of ours
-            log.error("Job %s of %s failed: %s", job_id, plan.name, error)
-        else:
-            trace = codec.users_traceback(error)
-            log.error(
-                "Job %s of %s failed.", job_id, plan.name, exc_info=(type(error), error, trace)
-            )
-
-    def _unknown(self, delivery: Delivery) -> Outcome:
-        name = delivery.task.decode()
-        error = UnknownTask(
-            f"no worker that serves this queue knows the task {name!r}; deploy it, or include its "
-            "module in the app"
-        )
-        log.warning("Job %s is given back: %s.", delivery.job_id.decode(), error)
-        return self._unserved(error)
-
-    def _unserved(self, error: AioqError) -> Unserved:
-        patience = milliseconds(self._app.settings.unknown_task_patience)
-        return Unserved(codec.encode_error(error, with_traceback=False), patience)
+    async def _report(self, delivery: Delivery, progress: bytes) -> bool:
+        try:
+            return await self._broker.update(delivery, "p", progress)
+        except BrokerUnavailable as error:  # an outage fails no job; the next report may arrive
+            log.debug("Progress of job %s was not noted: %s", delivery.job_id.decode(), error)
+            return False
 
     def hurry(self) -> None:
         """Leave now, or cut the wait of leaving short."""
@@ -248,17 +334,24 @@ class Executor:
                 ended.cancel()
                 hurried.cancel()
         finally:
-            await self._give_back()
-            self._threads.close()
+            with anyio.CancelScope(shield=True):
+                await self._give_back()
+                self._deadlines.close()
+                self._threads.close()
+                await self._processes.aclose()
 
     async def _give_back(self) -> None:
         """Cancel what still runs; the outcome of each is then to be given back."""
-        if not self._running:
-            return
-        log.warning("Giving back %d jobs that did not end in time.", len(self._running))
-        for task, context in self._running.items():
-            context.cancel_reason = "shutdown"
-            task.cancel("shutdown")
-        _, stubborn = await asyncio.wait(self._running, timeout=STUBBORN)
-        if stubborn:
-            log.error("%d jobs swallow their cancellation; leaving without them.", len(stubborn))
+        if self._running:
+            log.warning("Giving back %d jobs that did not end in time.", len(self._running))
+        for job in self._running:
+            self._cancel(job, "shutdown")
+        for job in self._abandoned:
+            job.cancel()
+        last = {*self._running, *self._abandoned}
+        if last:
+            await asyncio.wait(last, timeout=STUBBORN)
+        for job in list(self._running):
+            self._abandon(job)
+        if self._abandoned:
+            log.error("Leaving without %d jobs that do not end.", len(self._abandoned))

@@ -11,9 +11,8 @@ class Identity:
 
     def __init__(self) -> None:
         self._host = re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:16]
-        self.name: str = ""
-        self.renew()
+        self.name: str = self.another()
 
-    def renew(self) -> None:
-        """Take a new name; 24 random bits, for a container starts as the same pid every time."""
-        self.name = f"{self._host}-{os.getpid()}-{secrets.token_urlsafe(3)}"
+    def another(self) -> str:
+        """Make a new name; 24 random bits, for a container starts as the same pid every time."""
+        return f"{self._host}-{os.getpid()}-{secrets.token_urlsafe(3)}"

@@ -26,6 +26,11 @@ class Plan(NamedTuple):
     keep_ms: int
     """How long a result is kept."""
     bind: bool
+    acks_late: bool
+    time_limit: float | None
+    soft_time_limit: float | None
+    is_plain: bool
+    """Whether it runs in the event loop and without limits, as most do."""
 
     @classmethod
     def of(cls, task: Task[..., Any], result_expires: float) -> "Plan":
@@ -47,6 +52,12 @@ class Plan(NamedTuple):
             ignore_result=definition.ignore_result,
             keep_ms=milliseconds(result_expires if expires is None else expires),
             bind=task.bind,
+            acks_late=definition.acks_late,
+            time_limit=definition.time_limit,
+            soft_time_limit=definition.soft_time_limit,
+            is_plain=definition.executor == "loop"
+            and definition.time_limit is None
+            and definition.soft_time_limit is None,
         )
 
     def arguments(

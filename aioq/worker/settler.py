@@ -2,7 +2,8 @@
 
 The executor decides, this writes.  What has been decided is kept until the server has taken it:
 while the server is away the outcomes wait here, and are sent when it is back.  Sending one twice
-does no harm, because the script recognises a delivery that it has settled.
+does no harm, because the script recognises a delivery that it has settled.  A word that the server
+refuses, since another worker has the job, is counted and logged, and never said again.
 """
 
 import asyncio
@@ -13,8 +14,17 @@ from aioq.broker.per_turn import MOST
 from aioq.broker.resp import ReplyError
 from aioq.broker.scripts import Delivery, Settlement
 from aioq.broker.weather import Weather
+from aioq.core import codec
 from aioq.core.errors import BrokerUnavailable
-from aioq.core.outcome import KEEP_DEAD_MS, Completed, GivenBack, Outcome, Retried, Unserved
+from aioq.core.outcome import (
+    KEEP_DEAD_MS,
+    Buried,
+    Completed,
+    GivenBack,
+    Outcome,
+    Retried,
+    Unserved,
+)
 from aioq.core.retry import reconnect_delay
 from aioq.observe.outage import Outage
 
@@ -24,16 +34,46 @@ log: logging.Logger = logging.getLogger("aioq.worker")
 class Settler:
     """Collects outcomes per turn of the event loop and settles them."""
 
-    def __init__(self, broker: Broker, outage: Outage) -> None:
+    def __init__(self, broker: Broker, outage: Outage, *, most: int) -> None:
         self._broker = broker
         self._outage = outage
+        self._most = most
         self._loop = asyncio.get_running_loop()
         self._collected: list[Settlement] = []
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[None], list[Settlement]] = {}
+        self._incarnation = 0
         self.unsettled: int = 0
         """Outcomes that the server has not taken yet."""
         self.done: int = 0
         """Outcomes that it has taken."""
+        self.refused: int = 0
+        """Outcomes that it has refused: the job was taken over, or is gone."""
+
+    @property
+    def room(self) -> int:
+        """How many more outcomes may wait here; a worker without room takes no jobs."""
+        return self._most - self.unsettled
+
+    def held(self) -> list[bytes]:
+        """Return the entry ids of what has not been settled yet."""
+        return [
+            outcome.entry_id
+            for outcomes in (self._collected, *self._sending.values())
+            for outcome in outcomes
+        ]
+
+    def drop(self) -> None:
+        """Forget what waits here: the lease was lost, and all of it would be refused."""
+        self._incarnation += 1
+        self.unsettled -= len(self._collected)
+        if self._collected:
+            log.warning("Dropped %d outcomes of the old incarnation.", len(self._collected))
+            self._collected = []
+
+    async def relieved(self) -> None:
+        """Wait until there is room."""
+        while self.room <= 0 and self._sending:
+            await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
 
     def settle(self, delivery: Delivery, outcome: Outcome) -> None:
         """Note an outcome; it is written at the end of this turn."""
@@ -52,13 +92,18 @@ class Settler:
     def _flush(self) -> None:
         collected, self._collected = self._collected, []
         for start in range(0, len(collected), MOST):
-            task = self._loop.create_task(self._send(collected[start : start + MOST]))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+            batch = collected[start : start + MOST]
+            task = self._loop.create_task(self._send(batch))
+            self._sending[task] = batch
+            task.add_done_callback(self._sending.pop)
 
     async def _send(self, outcomes: list[Settlement]) -> None:
-        failures = 0
+        failures, incarnation = 0, self._incarnation
         while True:
+            if incarnation != self._incarnation:
+                self.unsettled -= len(outcomes)
+                log.warning("Dropped %d outcomes of the old incarnation.", len(outcomes))
+                return
             try:
                 verdicts = await self._broker.settle(outcomes, dead_ms=KEEP_DEAD_MS)
                 break
@@ -69,6 +114,7 @@ class Settler:
                 break
             await asyncio.sleep(reconnect_delay(failures))
             failures += 1
+        self._outage.cleared()
         self.unsettled -= len(outcomes)
         self.done += len(outcomes)
         if verdicts.strip("K"):
@@ -96,6 +142,7 @@ class Settler:
         """Say which words were refused: another worker has, or nobody knows, the job."""
         for outcome, verdict in zip(outcomes, verdicts, strict=True):
             if verdict in "SG":
+                self.refused += 1
                 reason = "it was taken over" if verdict == "S" else "its record is gone"
                 log.warning("Job %s: the outcome was refused: %s.", outcome.job_id.decode(), reason)
 
@@ -109,6 +156,8 @@ def _settlement(delivery: Delivery, outcome: Outcome) -> Settlement:
         argument, value = outcome.delay, b""
     elif isinstance(outcome, Unserved):
         argument, value = outcome.patience_ms, outcome.error
-    else:
+    elif isinstance(outcome, Buried):
+        argument, value = "", codec.with_reason(outcome.error, outcome.reason)
+    else:  # Crashed
         argument, value = "", outcome.error
     return Settlement(delivery.job_id, delivery.entry_id, outcome.op, argument, value)

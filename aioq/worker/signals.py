@@ -11,12 +11,11 @@ import logging
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any
 
+from aioq.worker.stacks import stack_of
 from aioq.worker.worker import Worker
 
 log: logging.Logger = logging.getLogger("aioq.worker")
@@ -106,18 +105,3 @@ class Signals:
         for task in sorted(tasks, key=lambda each: each.get_name()):
             print(f"\n{task.get_name()}:", file=sys.stderr)  # noqa: T201
             print(*stack_of(task), sep="", end="", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def stack_of(task: "asyncio.Task[Any]") -> list[str]:
-    """Return the lines of a task's stack, down to where it awaits.
-
-    `Task.get_stack` stops at the outermost coroutine of a task that is suspended.
-    """
-    frames: list[tuple[FrameType, int]] = []
-    awaited: Any = task.get_coro()
-    while awaited is not None:
-        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-        if frame is not None:
-            frames.append((frame, frame.f_lineno))
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-    return traceback.StackSummary.extract(iter(frames)).format()

@@ -10,7 +10,7 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -19,16 +19,19 @@ import msgspec
 
 from aioq.broker.broker import Broker
 from aioq.broker.inspect import Presence
+from aioq.broker.scripts import Limit
 from aioq.broker.weather import Weather
 from aioq.core.clock import milliseconds
 from aioq.core.errors import BrokerUnavailable, ConfigurationError
 from aioq.core.options import QueueName
 from aioq.core.settings import Settings
 from aioq.observe.outage import Outage
+from aioq.worker import startup
 from aioq.worker.consumer import Consumer
 from aioq.worker.executor import Executor
 from aioq.worker.identity import Identity
 from aioq.worker.lease import LeaseKeeper
+from aioq.worker.listener import Listener
 from aioq.worker.runners import Processes, Threads
 from aioq.worker.settler import Settler
 
@@ -71,9 +74,14 @@ class Worker:
         self.identity: Identity = Identity()
         self.started: asyncio.Event = asyncio.Event()
         """Set once the worker takes jobs."""
+        self.may_lose_jobs: bool = False
+        """Whether its server may forget everything, as that of a test does."""
         self.has_left: bool = False
         """Whether it has run and left."""
+        self.on_registered: Callable[[str], None] | None = None
+        """Told the name of each incarnation; a supervisor can have its jobs reaped by it."""
         self._draining = asyncio.Event()
+        self._is_patient = False
         self._services: _Services | None = None
         self._started_at_ms = time.time_ns() // 1_000_000
 
@@ -98,8 +106,23 @@ class Worker:
         """The server it works on, without its password."""
         return self.app.client.topology.url
 
-    def drain(self) -> None:
-        """Take no more jobs, wait for those that run within the grace, then leave."""
+    @property
+    def done(self) -> int:
+        """How many outcomes of jobs it has written."""
+        return self._services.settler.done if self._services else 0
+
+    def drain(self, *, patient: bool = False) -> None:
+        """Take no more jobs, wait for those that run within the grace, then leave.
+
+        Args:
+            patient: wait for however long they run. Draining again ends the patience: the grace
+                counts from then on.
+        """
+        if patient:
+            self._is_patient = not self._draining.is_set()
+        elif self._is_patient:
+            self._is_patient = False
+            asyncio.get_running_loop().call_later(self.settings.grace, self.stop)
         self._draining.set()
 
     def stop(self) -> None:
@@ -112,7 +135,8 @@ class Worker:
         """Run until `drain()` or `stop()` is called, or this is cancelled.
 
         Raises:
-            BrokerUnavailable: the server stayed away for `Settings.startup_timeout`.
+            BrokerUnavailable: the server stayed away for `Settings.startup_timeout`, refuses what
+                a worker needs, or is not fit for jobs.
             ConfigurationError: a task cannot be run as it is declared.
         """
         self.app.load()
@@ -120,6 +144,7 @@ class Worker:
             log.warning("The app %r has no tasks; its jobs will wait.", self.app.name)
         services = _Services(self)
         services.executor.prepare(self.app.tasks)
+        await startup.check(services.broker, self.settings, may_lose=self.may_lose_jobs)
         await services.keeper.register(patience=self.settings.startup_timeout)
         self._services = services
         async with AsyncExitStack() as stack:
@@ -132,17 +157,15 @@ class Worker:
     async def _serve(self, services: "_Services") -> None:
         services.keeper.start()
         try:
-            async with services.executor as jobs:
-                async with anyio.create_task_group() as intake:
-                    intake.start_soon(services.consumer.run)
-                    if self.burst:
-                        intake.start_soon(self._drain_when_idle)
-                    self.started.set()
-                    await self._draining.wait()
-                    intake.cancel_scope.cancel()
-                jobs.grace = self.settings.grace
-                if jobs.count:
-                    log.info("Draining: %d jobs have %g s to end.", jobs.count, jobs.grace)
+            async with anyio.create_task_group() as support:
+                support.start_soon(services.listener.run)
+                async with services.executor as jobs:
+                    await self._take_jobs(services)
+                    jobs.grace = None if self._is_patient else self.settings.grace
+                    if jobs.count:
+                        limit = "as long as they take" if jobs.grace is None else f"{jobs.grace:g} s"
+                        log.info("Draining: %d jobs have %s to end.", jobs.count, limit)
+                support.cancel_scope.cancel()
         finally:
             with anyio.move_on_after(FLUSH, shield=True) as flushing:
                 await services.settler.finished()
@@ -156,9 +179,19 @@ class Worker:
                 )
             services.keeper.stop()
 
+    async def _take_jobs(self, services: "_Services") -> None:
+        """Bring work in until this worker drains."""
+        async with anyio.create_task_group() as intake:
+            intake.start_soon(services.consumer.run)
+            if self.burst:
+                intake.start_soon(self._drain_when_idle)
+            self.started.set()
+            await self._draining.wait()
+            intake.cancel_scope.cancel()
+
     async def _leave(self, services: "_Services") -> None:
         try:
-            await services.broker.leave(self.identity.name, services.consumer.lanes)
+            await services.broker.leave(self.identity.name)
         except (Weather, BrokerUnavailable) as error:
             log.warning("Could not say goodbye: %s.", error)
 
@@ -174,8 +207,10 @@ class Worker:
             raise ConfigurationError(message)
         while True:
             await services.settler.finished()
-            idle = not services.executor.count and not services.settler.unsettled
-            if idle and await services.broker.backlog(services.consumer.lanes) == 0:
+            waiting = await services.broker.backlog(services.consumer.lanes)
+            # Asked last: a job may have been handed out while the server counted.
+            starting = services.consumer.is_fetching or services.executor.count
+            if not (waiting or starting or services.settler.unsettled):
                 return
             # Something runs, or is about to: the next look is cheap, and nobody else waits for it.
             await asyncio.sleep(0.005)
@@ -202,7 +237,7 @@ class Worker:
                 queues=self.queues,
                 concurrency=self.concurrency,
                 running=self.running,
-                done=services.settler.done if services else 0,
+                done=self.done,
                 started_at_ms=self._started_at_ms,
             )
         )
@@ -215,7 +250,8 @@ class _Services:
         app, settings = worker.app, worker.settings
         outage = Outage()
         self.broker: Broker = app.client.broker()
-        self.settler = Settler(self.broker, outage)
+        # Room for what runs and as much again, so that a slow server holds the worker back.
+        self.settler = Settler(self.broker, outage, most=max(2 * worker.concurrency, 1000))
         self.executor = Executor(
             app,
             self.broker,
@@ -229,22 +265,25 @@ class _Services:
             worker.identity,
             lease=settings.lease,
             queues=worker.queues,
+            limits=[Limit(name, task.definition.crash_limit) for name, task in app.tasks.items()],
             presence=worker.presence,
         )
         self.consumer = Consumer(
             self.broker,
             self.executor,
+            self.settler,
             worker.identity,
             outage,
             queues=worker.queues,
             keep_ms=milliseconds(settings.result_expires),
-            register=self.keeper.register,
-            dropped=_report_dropped,
+            lost=self.keeper.lost,
         )
-
-
-def _report_dropped(entry: str) -> None:
-    log.error("Removed an entry that is no job of ours, or one that was replaced: %s.", entry)
+        self.listener = Listener(
+            self.broker, worker.identity, outage, revoke=self.executor.revoke
+        )
+        self.keeper.on_revokes = self.listener.revoked
+        self.keeper.on_registered = worker.on_registered
+        self.keeper.on_lost = [self.executor.lose, self.settler.drop, self.listener.renew]
 
 
 def _checked(concurrency: int | None, default: int) -> int:

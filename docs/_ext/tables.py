@@ -96,7 +96,6 @@ def task_options_table() -> str:
             "`{}`",
             "Celery's spelling of `max_retries` and, as `countdown`, `default_retry_delay`.",
         ),
-        ("`acks_late`", "`True`", "`True`", "Accepted as it is always so in this release."),
     ]
     return table(("option", "type and range", "default", "meaning"), rows)
 

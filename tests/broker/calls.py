@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 
 from aioq.broker import scripts
-from aioq.broker.scripts import Delivery, Enqueued, Fetched, NewJob, Settlement
+from aioq.broker.scripts import (
+    Beaten,
+    Delivery,
+    Enqueued,
+    Fetched,
+    Limit,
+    NewJob,
+    Reaped,
+    Settlement,
+)
 from tests.broker.place import Place
 
 DEAD_MS = 7 * 24 * 3_600_000
@@ -18,12 +27,16 @@ def fetch(
     place: Place,
     *,
     worker: str = "w1",
+    epoch: int = 0,
     room: int = 250,
     keep_ms: int = 3_600_000,
     lanes: Sequence[str] = ("default:5",),
 ) -> Fetched:
-    call = scripts.fetch(place.prefix, worker=worker, room=room, keep_ms=keep_ms, lanes=lanes)
-    return place.run(call)
+    return place.run(
+        scripts.fetch(
+            place.prefix, worker=worker, epoch=epoch, room=room, keep_ms=keep_ms, lanes=lanes
+        )
+    )
 
 
 def deliver(place: Place, *jobs: NewJob, worker: str = "w1") -> list[Delivery]:
@@ -33,6 +46,13 @@ def deliver(place: Place, *jobs: NewJob, worker: str = "w1") -> list[Delivery]:
         enqueue(place, *jobs)
     lanes = sorted({"default:5", *(job.lane for job in jobs)})
     return fetch(place, worker=worker, lanes=lanes).deliveries
+
+
+def crash(place: Place, *jobs: NewJob, worker: str = "w1", times: int = 1) -> None:
+    """Let the worker of some jobs die, again and again, each time when they are due."""
+    for _ in range(times):
+        deliver(place, *jobs, worker=worker)
+        reap(place, worker)
 
 
 def outcome(
@@ -47,4 +67,59 @@ def settle(
     call = scripts.settle(
         place.prefix, count=len(outcomes), dead_ms=dead_ms, dead_max=dead_max, outcomes=outcomes
     )
+    return place.run(call)
+
+
+def register(
+    place: Place, worker: str = "w1", *, lease_ms: int = 30_000, limits: Sequence[Limit] = ()
+) -> None:
+    place.run(scripts.register(place.prefix, worker=worker, lease_ms=lease_ms, limits=limits))
+
+
+def beat(
+    place: Place,
+    worker: str = "w1",
+    *,
+    lease_ms: int = 30_000,
+    presence: bytes = b"{}",
+    queues: Sequence[str] = ("default",),
+) -> Beaten:
+    call = scripts.beat(
+        place.prefix, worker=worker, lease_ms=lease_ms, presence=presence, queues=queues
+    )
+    return place.run(call)
+
+
+def reap(
+    place: Place,
+    worker: str = "",
+    *,
+    is_crash: bool = True,
+    lease_ms: int = 30_000,
+    most: int = 250,
+    dead_max: int = 10_000,
+) -> Reaped:
+    return place.run(
+        scripts.reap(
+            place.prefix,
+            worker=worker,
+            is_crash=is_crash,
+            lease_ms=lease_ms,
+            most=most,
+            dead_ms=DEAD_MS,
+            dead_max=dead_max,
+        )
+    )
+
+
+def recover(
+    place: Place, worker: str = "w1", *, epoch: int = 1, most: int = 250, known: Sequence[bytes]
+) -> int:
+    return place.run(
+        scripts.recover(place.prefix, worker=worker, epoch=epoch, most=most, known=known)
+    )
+
+
+def revoke(place: Place, *job_ids: str, at_once: bool = False, keep_ms: int = 0) -> list[bool]:
+    call = scripts.revoke(place.prefix, at_once=at_once, keep_ms=keep_ms, job_ids=job_ids)
     return place.run(call)

@@ -14,6 +14,7 @@ from tests.broker.place import CLOCK, START, Place
 
 _NOW = (files("aioq.broker") / "lua" / "include" / "now.lua").read_text("utf-8")
 _ANCHOR = "local prefix = KEYS[1]\n"
+_ADD = "'*', 'j'"
 _MOVABLE = f"""
 local now_ms = tonumber(redis.call('GET', prefix .. '{CLOCK}'))
 local time = {{ math.floor(now_ms / 1000), now_ms % 1000 * 1000 }}
@@ -45,7 +46,7 @@ class Clock:
 @cache
 def _load(name: str) -> Script:
     source = scripts.read(name)
-    if _NOW in source:  # first of all: an entry id needs the time too
+    if _NOW in source or _ADD in source:  # first of all: an entry id needs the time too
         source = source.replace(_NOW, "").replace(_ANCHOR, _ANCHOR + _MOVABLE)
-        source = source.replace("'*', 'j'", "now_ms .. '-*', 'j'")
+        source = source.replace(_ADD, "now_ms .. '-*', 'j'")
     return Script(name, source, hashlib.sha1(source.encode()).hexdigest())  # noqa: S324 - Redis's

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from aioq.broker.keys import TABLE
+from aioq.broker.keys import TABLE, split_lane, suspects
 
 FINAL = {"completed", "failed", "revoked"}
 IN_STREAM = {"queued", "running"}
@@ -15,21 +15,30 @@ PATTERNS = {
 }
 
 
-def problems(dump: dict[str, Any], types: dict[str, str], expiring: set[str]) -> list[str]:
+def problems(
+    dump: dict[str, Any], types: dict[str, str], expiring: set[str], groups: dict[str, set[str]]
+) -> list[str]:
     """Return what is wrong with a place, in words.
 
     Args:
         dump: what `Place.dump` returns.
         types: the type of each key.
         expiring: the keys that have an expiry.
+        groups: the consumers of each stream that has a group.
     """
     records = {name[2:]: value for name, value in dump.items() if name.startswith("j:")}
     return [
         *_wrong_keys(types, expiring),
         *_wrong_records(records, dump, expiring),
         *_orphans(records, dump, expiring),
+        *_of_no_worker(dump, groups),
         *_left_in_empty(records, dump, expiring),
     ]
+
+
+def place_of(lane: str, crashes: int) -> str:
+    """Return the lane in which a job waits: after two crashes it is that of the suspects."""
+    return suspects(split_lane(lane)[0]) if crashes >= 2 else lane
 
 
 def _wrong_keys(types: dict[str, str], expiring: set[str]) -> Iterator[str]:
@@ -40,7 +49,7 @@ def _wrong_keys(types: dict[str, str], expiring: set[str]) -> Iterator[str]:
             yield f"{name}, a {type_}, is not in the table of keys"
         elif all(kind.expiry == "none" for kind in kinds) and name in expiring:
             yield f"{name} expires, and the table says that it does not"
-        elif name.startswith(("v:", "w:", "sv:")) and name not in expiring:
+        elif name.startswith(("v:", "w:", "sv:", "cx:")) and name not in expiring:
             yield f"{name} does not expire, and the table says that it does"
 
 
@@ -57,12 +66,16 @@ def _wrong_records(
             for owner, _, worker in stream
             if owner == job_id
         ]
-        lane = f"s:{record['lane']}"
+        lane = place_of(record["lane"], record.get("crashes", 0))
         holder = record["worker"] if state == "running" else None
-        if entries != ([(lane, holder)] if state in IN_STREAM else []):
+        if entries != ([(f"s:{lane}", holder)] if state in IN_STREAM else []):
             yield f"job {job_id} is {state}, and its entries are {entries}"
-        if state == "queued" and record["lane"] not in dump.get("l", set()):
+        if state == "queued" and lane not in dump.get("l", set()):
             yield f"job {job_id} is queued in a lane that nobody looks into"
+        if state == "running" and holder not in dump.get("lw", {}):
+            yield f"job {job_id} runs on {holder}, which has no lease: nobody will reap it"
+        if "revoke" in record and state not in {"running", "revoked"}:
+            yield f"job {job_id} is {state}, and was revoked"
         if (state == "delayed") != (job_id in dump.get("d", {})):
             yield f"job {job_id} is {state}, and the delayed set says something else"
         if state == "delayed" and f"y:{job_id}" not in dump:
@@ -83,6 +96,22 @@ def _orphans(records: dict[str, Any], dump: dict[str, Any], expiring: set[str]) 
         elif name.startswith("b:") and value > 16:
             yield f"{name} has {value} tokens"
     yield from (f"d names {job_id}" for job_id in dump.get("d", {}) if job_id not in records)
+
+
+def _of_no_worker(dump: dict[str, Any], groups: dict[str, set[str]]) -> Iterator[str]:
+    """What belongs to a worker goes with its lease; until then the reaper finds all it holds."""
+    leased = set(dump.get("lw", {}))
+    for stream, consumers in groups.items():
+        if consumers - leased:
+            yield f"{stream} has consumers without a lease: {consumers - leased}"
+    lanes = {stream.removeprefix("s:") for stream in groups}
+    if lanes != dump.get("ss", set()):
+        yield f"ss says {dump.get('ss')}, and the lanes with a group are {lanes}"
+    if set(dump.get("e", {})) - leased:
+        yield f"e names workers without a lease: {dump['e']}"
+    for name in dump:
+        if name.startswith("cx:") and name.removeprefix("cx:") not in leased:
+            yield f"{name} is that of a worker without a lease"
 
 
 def _left_in_empty(

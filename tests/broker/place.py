@@ -14,7 +14,7 @@ from aioq.broker.resp import Argument, Reply
 from aioq.broker.scripts import Call, NewJob
 from aioq.broker.topology import parse
 from aioq.core.record import Stored
-from tests.broker.fsck import problems
+from tests.broker.fsck import place_of, problems
 from tests.eventually import eventually
 from tests.faults.proxy import PROXY
 
@@ -36,11 +36,14 @@ FIELDS = {
     "o": "worker",
     "a": "ended",
     "e": "retries",
+    "k": "crashes",
+    "c": "revoke",
     "b": "started",
     "f": "finished",
     "d": "due",
     "x": "expires",
     "u": "nonce",
+    "l": "letter_nonce",
     "g": "unknown_since",
     "m": "mark",
     "p": "progress",
@@ -50,7 +53,8 @@ FIELDS = {
 VALUE = "value"
 """What they call the token's field once the job has ended, for it holds the result then."""
 _NUMBERS = {"enqueued", "ended", "retries", "started", "finished", "due", "expires"} | {
-    "unknown_since"
+    "unknown_since",
+    "crashes",
 }
 _BYTES = {"progress", VALUE}
 ENDED = {b"c", b"f", b"x"}
@@ -116,10 +120,10 @@ class Place:
         """Run a script."""
         return self.admin.run(call)
 
-    def lease(self, *workers: str) -> None:
-        """Give workers a lease that does not end."""
+    def lease(self, *workers: str, until: int = FOREVER) -> None:
+        """Give workers a lease that ends at a moment; or one that does not."""
         for worker in workers:
-            self.admin("ZADD", self.keys.leases, FOREVER, worker)
+            self.admin("ZADD", self.keys.leases, until, worker)
 
     def snapshot(self) -> dict[str, "Key"]:
         """Return all keys, read in one moment, without the prefix and without the clock."""
@@ -158,7 +162,8 @@ class Place:
         """Return what is wrong with the records and indexes, in words."""
         keys = self.snapshot() if keys is None else keys
         types = {name: key.type for name, key in keys.items()}
-        return problems(dumped(keys), types, {name for name, key in keys.items() if key.ttl >= 0})
+        expiring = {name for name, key in keys.items() if key.ttl >= 0}
+        return problems(dumped(keys), types, expiring, _groups(keys))
 
 
 class Key(NamedTuple):
@@ -179,7 +184,10 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
     value = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
   elseif kind == 'stream' then
     local pending = redis.pcall('XPENDING', key, 'w', '-', '+', 10000)
-    value = { redis.call('XRANGE', key, '-', '+'), pending.err and {} or pending }
+    local consumers = redis.pcall('XINFO', 'CONSUMERS', key, 'w')
+    value = {
+      redis.call('XRANGE', key, '-', '+'), pending.err and {} or pending, consumers.err and 0 or consumers
+    }
   else
     value = redis.call(read[kind], key)
   end
@@ -199,10 +207,13 @@ def dumped(keys: Mapping[str, Key]) -> State:
     }
     found: State = {}
     for name, (kind, _, value) in keys.items():
-        if kind == "hash":
+        if kind == "hash" and not name.startswith("j:"):
+            pairs = zip(value[::2], value[1::2], strict=True)
+            found[name] = {field.decode(): each.decode() for field, each in pairs}
+        elif kind == "hash":
             found[name] = _record(name.removeprefix("j:"), value, entries)
         elif kind == "stream":
-            found[name] = _stream(*value)
+            found[name] = _stream(*value[:2])
         elif kind == "zset":
             found[name] = _scores(value)
         elif kind == "set":
@@ -212,13 +223,23 @@ def dumped(keys: Mapping[str, Key]) -> State:
     return found
 
 
+def _groups(keys: Mapping[str, Key]) -> dict[str, set[str]]:
+    """Return the consumers of each stream that has a group."""
+    return {
+        name: {fields[1].decode() for fields in key.value[2]}
+        for name, key in keys.items()
+        if key.type == "stream" and key.value[2] != 0
+    }
+
+
 def _record(job_id: str, flat: list[bytes], entries: Mapping[tuple[str, str], str]) -> State:
     raw = {field.decode(): value for field, value in zip(flat[::2], flat[1::2], strict=True)}
     raw.setdefault("q", COMMON_LANE.encode())
     has_ended = raw["s"] in ENDED
     if "i" in raw and not has_ended:
         raw.setdefault("n", raw["i"].partition(b"-")[0])
-        if entries.get((raw["q"].decode(), raw["i"].decode())) == job_id:
+        place = place_of(raw["q"].decode(), int(raw.get("k", 0)))
+        if entries.get((place, raw["i"].decode())) == job_id:
             raw["i"] = CURRENT.encode()
     names = FIELDS | {"i": VALUE} if has_ended else FIELDS
     found = {names[field]: _readable(names[field], value) for field, value in raw.items()}

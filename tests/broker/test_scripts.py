@@ -29,10 +29,15 @@ LETTERS = {state.value for state in Stored} | {"v", "p"}
 """The values of the fields `s` and `m`, which stand beside them."""
 ITEMS: dict[str, type[Any]] = {
     "enqueue": scripts.NewJob,
+    "register": scripts.Limit,
     "settle": scripts.Settlement,
     "update": scripts.Update,
 }
 """What the items of a batch are called in Python."""
+
+
+_GOES_ON = re.compile(r"\n-- {12,}")
+_ON_A_HASH = re.compile(r"call\('(HSET|HDEL|HINCRBY|HMGET|HGET)', ([^()]*)")
 
 
 class Argument(NamedTuple):
@@ -51,12 +56,12 @@ def code(source: str) -> str:
 
 
 def section(name: str, title: str) -> list[str]:
-    """Return the lines of a section of a script's header."""
+    """Return the items of a section of a script's header; one may go on in the next lines."""
     found = re.search(
         rf"^-- {title} +(.*\n(?:--  +.*\n)*)", OWN[name].split("\n\n")[0] + "\n", re.MULTILINE
     )
     assert found, f"{name}.lua has no {title} in its header"
-    return [line.removeprefix("--").strip() for line in found[1].splitlines()]
+    return [line.removeprefix("--").strip() for line in _GOES_ON.sub(" ", found[1]).splitlines()]
 
 
 def arguments(name: str) -> list[Argument]:
@@ -191,7 +196,7 @@ def test_every_key_of_the_table_is_used() -> None:
 def test_every_field_of_a_record_is_in_the_table() -> None:
     used: set[str] = set()
     for source in map(code, SOURCES.values()):
-        for command, rest in re.findall(r"call\('(HSET|HDEL|HINCRBY|HMGET|HGET)', (.*)\)", source):
+        for command, rest in _ON_A_HASH.findall(source):
             words = re.findall(r"'(\w+)'", rest.partition(",")[2])
             used |= set(words[:1] if command == "HINCRBY" else words)
         for built in re.findall(r"fields(?:\[.*?\])?.* = (.*)", source):

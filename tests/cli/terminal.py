@@ -153,8 +153,8 @@ class Terminal:
         return self.run("result", job_id).out.splitlines()[0]
 
     def clean_up(self) -> None:
-        for each in self._running:
-            each.clean_up()
+        while self._running:
+            self._running.pop().clean_up()
 
 
 def wait_until(

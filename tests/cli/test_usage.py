@@ -5,7 +5,17 @@ import pytest
 from aioq.core.settings import SETTING_NAMES, Settings
 from tests.cli.conftest import Project
 
-WORKER_FLAGS = ("url", "concurrency", "queues", "log_level", "log_format")
+WORKER_FLAGS = (
+    "url",
+    "concurrency",
+    "queues",
+    "log_level",
+    "log_format",
+    "processes",
+    "max_jobs",
+    "max_memory",
+    "max_lifetime",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +35,11 @@ def tripwire(project: Project) -> None:
         (["--log-format", "xml"], "'--log-format': 'xml' is not one of 'console', 'json'"),
         (["--url", "http://h"], "the URL 'http://h' has no scheme that is known"),
         (["--url", "embedded://h"], "not the URL of an embedded server"),
-        (["--processes", "4"], "--processes 4 comes in a later release"),
-        (["--processes", "0"], "'--processes': 0 is not in the range x>=1"),
+        (["--processes", "0"], "'--processes': 0 is not in the range 1<=x<=1000"),
+        (["--processes", "2", "-A", "other:app"], "two apps are given"),
+        (["--max-jobs", "0"], "'--max-jobs': 0 is not in the range x>=1"),
+        (["--max-memory", "0"], "'--max-memory': 0 is not in the range x>=1"),
+        (["--max-lifetime", "0.5"], "'--max-lifetime': 0.5 is not in the range x>=1"),
         (["--nope"], "No such option '--nope'"),
         (["--concurency", "1"], "Did you mean '--concurrency'?"),
         (["-A", "other:app"], "two apps are given: tasks:app and -A other:app"),
@@ -39,6 +52,13 @@ def test_a_worker_refuses(project: Project, arguments: list[str], message: str) 
     assert done.exit_code == 2
     assert message in done.stderr
     assert "loaded" not in done.stderr
+
+
+def test_a_supervisor_refuses_before_it_starts_a_worker(project: Project) -> None:
+    done = project.run("worker", "a b", "--processes", "2")
+
+    assert done.exit_code == 2
+    assert "'a b'" in done.stderr
 
 
 @pytest.mark.parametrize(

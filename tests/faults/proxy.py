@@ -4,7 +4,9 @@ It knows nothing of what it carries: faults lie under the client, never in a mir
 """
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 PROXY = "proxy"
 """The name of the tasks in here, which are no leak of those who are tested."""
+_AT_ONCE = struct.pack("ii", 1, 0)
+"""SO_LINGER of a socket that closes with a reset."""
 
 
 class Proxy:
@@ -21,12 +25,15 @@ class Proxy:
     def __init__(self, target: str) -> None:
         self._target = urlsplit(target)
         self._carrying: set[asyncio.Task[None]] = set()
+        self._resetting: set[asyncio.Task[None]] = set()
         self._flow = _open_flow()
         self._replies_left: int | None = None
         self.delay = 0.0
         """Seconds that every chunk of bytes waits, in both directions."""
         self.is_up = True
         """False: new connections are accepted and closed at once."""
+        self.claims: tuple[bytes, bytes] | None = None
+        """What replies say, and what they say on this side in its place; equally long."""
         self.accepted = 0
         """How many connections have come so far."""
         self.url = ""
@@ -42,10 +49,23 @@ class Proxy:
         for each in self._carrying:
             each.cancel()
 
+    def reset(self) -> None:
+        """Cut every connection as a router does that has forgotten it: with a reset."""
+        self._resetting |= self._carrying
+        self.drop()
+
     def stall(self) -> None:
         """Let the connections there are go deaf and mute, but stay open; new ones work."""
         self._flow.clear()
         self._flow = _open_flow()
+
+    def hold(self) -> None:
+        """Hold the bytes of all connections, new ones too, until `release`: a partition."""
+        self._flow.clear()
+
+    def release(self) -> None:
+        """Pass on what was held, also where the sender has long given up: late is not never."""
+        self._flow.set()
 
     def cut_after(self, count: int) -> None:
         """Pass on `count` more bytes of replies, then cut the connection they travel on."""
@@ -57,6 +77,7 @@ class Proxy:
         task = asyncio.create_task(self._carry(reader, writer), name=PROXY)
         self._carrying.add(task)
         task.add_done_callback(self._carrying.discard)
+        task.add_done_callback(self._resetting.discard)
 
     async def aclose(self) -> None:
         """Cut every connection, and return when nothing is left of them."""
@@ -75,8 +96,13 @@ class Proxy:
                     self._pump(reader, there, flow, replies=False),
                     self._pump(back, writer, flow, replies=True),
                 )
+        except OSError:  # the server is away, and the connection ends as one to it would
+            return
         finally:
+            is_reset = asyncio.current_task() in self._resetting
             for each in writers:
+                if is_reset:
+                    _reset_on_close(each)
                 each.transport.abort()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -95,6 +121,8 @@ class Proxy:
         while data := await reader.read(65536):
             await asyncio.sleep(self.delay)
             await flow.wait()
+            if replies and self.claims:
+                data = data.replace(*self.claims)
             left = self._replies_left if replies else None
             writer.write(data[:left])
             await writer.drain()
@@ -102,6 +130,12 @@ class Proxy:
                 self._replies_left = None if left <= len(data) else left - len(data)
                 if self._replies_left is None:
                     return
+
+
+def _reset_on_close(writer: asyncio.StreamWriter) -> None:
+    under = writer.get_extra_info("socket")
+    if under is not None and under.family != socket.AF_UNIX:
+        under.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
 
 
 def _open_flow() -> asyncio.Event:

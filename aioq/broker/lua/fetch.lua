@@ -2,9 +2,11 @@
 --
 -- KEYS   prefix     anchor   every key of the partition starts with it
 -- ARGV   worker     text     the consumer; it must hold a lease
+--        epoch      int      grows when a reply was lost; an older fetch comes too late
 --        room       int      at most this many jobs
 --        keep_ms    int      how long an expired job is kept, 120 s at least
---        lanes      1 each   queue:priority, best first
+--        lanes      1 each   queue:priority, best first; queue:z has its suspects, of which one
+--                            is handed out, and none where no such lane is asked for
 -- REPLY  now_us     int      the server's clock, in microseconds; -1: this worker holds no lease
 --        next_ms    int      when the next delayed job is due; 0: none is
 --        dropped    list     entries that are no jobs of ours, removed
@@ -16,46 +18,29 @@
 
 local call = redis.call
 local prefix = KEYS[1]
-local worker, room, keep_ms = ARGV[1], tonumber(ARGV[2]), math.max(tonumber(ARGV[3]), 120000)
-local FIRST_LANE = 4
-local PROMOTED_PER_CALL = 200
+local worker, epoch, room = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local keep_ms = math.max(tonumber(ARGV[4]), 120000)
+local FIRST_LANE = 5
 local scan = room + 250 -- entries looked at: expired ones cost time too, and a call stays short
 
 call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
-if not call('ZSCORE', prefix .. 'lw', worker) then
-  return { -1, 0, {}, {} }
-end
 
 -- include now
+-- include watch
 -- include lane
 -- include ring
 -- include ready
 -- include finish
 -- include enqueued
 
-local due = call('ZRANGEBYSCORE', prefix .. 'd', '-inf', now_ms, 'LIMIT', 0, PROMOTED_PER_CALL)
-if #due > 0 then
-  call('ZREM', prefix .. 'd', unpack(due))
-  local arrivals = {}
-  for _, job_id in ipairs(due) do
-    local record = call('HMGET', prefix .. 'j:' .. job_id, 's', 'q', 'x', 'w', 'n')
-    if record[1] == 'd' then
-      local body = prefix .. 'y:' .. job_id
-      if record[3] and tonumber(record[3]) <= now_ms then
-        call('DEL', body, prefix .. 'v:' .. job_id) -- also the error of an earlier try
-        finish(job_id, 'x', 'expired', keep_ms, record[4], record[5])
-      else
-        -- A payload that is gone (an evicted key) is no reason to stop: the job fails when it runs.
-        local lane = record[2] or COMMON_LANE
-        ready(job_id, lane, call('GET', body) or '')
-        call('DEL', body)
-        local queue = queue_of(lane)
-        arrivals[queue] = (arrivals[queue] or 0) + 1
-      end
-    end
-  end
-  for queue, jobs in pairs(arrivals) do ring(queue, jobs) end
+if not has_lease(worker) then
+  return { -1, 0, {}, {} }
 end
+if tonumber(call('HGET', prefix .. 'e', worker) or 0) > epoch then
+  return redis.error_reply('ERR this fetch comes too late')
+end
+
+-- include promote
 
 local jobs, size, dropped = {}, 0, {}
 
@@ -88,31 +73,35 @@ local function take(lane, index, entry)
   end
 end
 
-local function read(lane)
+local function read(lane, most)
   local stream = prefix .. 's:' .. lane
-  local reply = redis.pcall('XREADGROUP', 'GROUP', 'w', worker, 'COUNT', room, 'STREAMS', stream, '>')
+  local reply = redis.pcall('XREADGROUP', 'GROUP', 'w', worker, 'COUNT', most, 'STREAMS', stream, '>')
   if reply and reply.err then
     if not string.find(reply.err, 'NOGROUP', 1, true) then
       return reply
     end
     -- From 0, so that what arrived before the group is not skipped.
     call('XGROUP', 'CREATE', stream, 'w', '0', 'MKSTREAM')
-    reply = call('XREADGROUP', 'GROUP', 'w', worker, 'COUNT', room, 'STREAMS', stream, '>')
+    call('SADD', prefix .. 'ss', lane)
+    reply = call('XREADGROUP', 'GROUP', 'w', worker, 'COUNT', most, 'STREAMS', stream, '>')
   end
   return reply and reply[1][2] or {}
 end
 
 local filled = call('SMISMEMBER', prefix .. 'l', unpack(ARGV, FIRST_LANE))
-local empty, rest = {}, {}
+local empty, rest, suspects = {}, {}, 0
 for index, flag in ipairs(filled) do
   local lane = ARGV[FIRST_LANE + index - 1]
   local queue = queue_of(lane)
   if empty[queue] == nil then empty[queue] = true end
   if flag == 1 then
     local exhausted = false
+    local is_suspect = string.byte(lane, -1) == 122
+    local before = size
     while room > 0 and scan > 0 and not exhausted do
-      local asked = room
-      local entries = read(lane)
+      if is_suspect and suspects > 0 then break end
+      local asked = is_suspect and 1 or room
+      local entries = read(lane, asked)
       if entries.err then
         if size == 0 then return entries end
         break -- what was taken so far must reach the worker; the error comes next time
@@ -120,6 +109,7 @@ for index, flag in ipairs(filled) do
       for _, entry in ipairs(entries) do take(lane, index, entry) end
       exhausted = #entries < asked
       scan = scan - #entries
+      if is_suspect and size > before then suspects = 1 end
     end
     if exhausted then
       call('SREM', prefix .. 'l', lane)

@@ -13,24 +13,31 @@
 -- f                 error    bury
 -- n      due                 give back: run again when due, nothing is counted
 -- u      patience   error    nobody here knows the task: offer it around, bury in the end
+-- l                 error    the process that ran it died, the worker did not: a crash
 --
 -- A delivery whose entry is not the record's current one was taken over: its word is refused
--- (S, the fence of G2).  A verdict of D makes a settle that is sent again harmless.
+-- (S, the fence of G2).  A verdict of D makes a settle that is sent again harmless.  Where a revoke
+-- is recorded the job ends as REVOKED, whatever its run came to.
 
 local call = redis.call
 local prefix = KEYS[1]
 local count, dead_ms, dead_max = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local FIRST, STRIDE = 4, 5
+local KEEP_REVOKED_MS = 120000
 
 -- include now
 -- include lane
+-- include record
 -- include moment
 -- include ring
 -- include ready
 -- include delay
 -- include finish
 -- include enqueued
+-- include again
 -- include bury
+-- include crash
+-- include revoked
 
 -- First pass: read and judge; nothing is written.
 local verdicts, records, payloads, acks, numbers = {}, {}, {}, {}, {}
@@ -41,30 +48,30 @@ for index = 1, count do
     numbers[index] = moment(argument)
   elseif op == 'c' or op == 'u' then
     numbers[index] = whole(argument)
-  elseif op == 'f' then
+  elseif op == 'f' or op == 'l' then
     numbers[index] = 0
   end
   if not numbers[index] then
     return redis.error_reply('ERR outcome ' .. op .. ' ' .. argument .. ' of job ' .. job_id)
   end
-  local record = call('HMGET', prefix .. 'j:' .. job_id, 's', 'i', 'q', 'n', 'w', 'e', 'b')
-  local state = record[1]
+  local record = read_record(job_id)
+  local state = record[STATE]
   if not state then
     verdicts[index] = 'G'
-  elseif state == 'c' or state == 'f' or state == 'x' then
+  elseif has_ended(state) then
     verdicts[index] = 'D'
-  elseif record[2] ~= entry_id then
+  elseif record[TOKEN] ~= entry_id then
     verdicts[index] = 'S'
   elseif state ~= 'r' and state ~= 'q' then
     verdicts[index] = 'D'
   else
     verdicts[index] = 'K'
     records[index] = record
-    local lane = record[3] or COMMON_LANE
-    acks[lane] = acks[lane] or {}
-    table.insert(acks[lane], entry_id)
-    if op ~= 'c' then
-      local entry = call('XRANGE', prefix .. 's:' .. lane, entry_id, entry_id)
+    local place = place_of(record[LANE], record[CRASHES])
+    acks[place] = acks[place] or {}
+    table.insert(acks[place], entry_id)
+    if op ~= 'c' and not record[REVOKE] then
+      local entry = call('XRANGE', prefix .. 's:' .. place, entry_id, entry_id)
       payloads[index] = entry[1] and entry[1][2][4] or '' -- '': it fails as damaged, not silently
     end
   end
@@ -77,63 +84,50 @@ for lane, entries in pairs(acks) do
   call('XDEL', prefix .. 's:' .. lane, unpack(entries))
 end
 
-local rings = {}
-
-local function again(job_id, record, due_ms, payload)
-  local lane = record[3] or COMMON_LANE
-  local queue, key = queue_of(lane), prefix .. 'j:' .. job_id
-  call('HINCRBY', key, 'a', 1)
-  call('HSET', key, 'n', enqueued(record[4], record[2])) -- its first entry id goes
-  call('HDEL', key, 'b', 'm', 'o', 'p')
-  if due_ms <= now_ms then
-    ready(job_id, lane, payload)
-    rings[queue] = (rings[queue] or 0) + 1
+-- Third pass: what becomes of each job.
+local function apply(job_id, op, number, value, record, payload)
+  local key = prefix .. 'j:' .. job_id
+  if record[REVOKE] then
+    revoked(job_id, record, op == 'c' and number or KEEP_REVOKED_MS)
+  elseif op == 'c' then
+    if record[RETRIES] then call('DEL', prefix .. 'v:' .. job_id) end -- the error of an earlier try
+    local enqueued_ms = enqueued(record[ENQUEUED], record[TOKEN])
+    finish(job_id, 'c', value, number, record[WAITERS], enqueued_ms, record[BEGUN])
+  elseif op == 'r' then
+    call('HINCRBY', key, 'e', 1)
+    if record[CRASHES] then
+      call('HDEL', key, 'k') -- it can run without harm: no suspect any more
+      record[CRASHES] = nil
+    end
+    call('SET', prefix .. 'v:' .. job_id, value, 'PX', math.max(number - now_ms, 0) + dead_ms)
+    again(job_id, record, number, payload)
+  elseif op == 'n' then
+    again(job_id, record, number, payload)
+  elseif op == 'f' then
+    bury(job_id, value, payload, record)
+  elseif op == 'l' then
+    crash(job_id, record, payload, function() return value end)
   else
-    call('HSET', key, 's', 'd', 'd', due_ms)
-    if delay(job_id, due_ms, payload) then
-      rings[queue] = rings[queue] or 1
+    local since_ms = tonumber(call('HGET', key, 'g') or now_ms)
+    if now_ms - since_ms >= number then
+      bury(job_id, value, payload, record)
+    else
+      call('HSET', key, 'g', since_ms)
+      -- Offered again after as long as it has been around, between 1 and 30 s.
+      local pause_ms = math.min(math.max(now_ms - since_ms, 1000), 30000)
+      again(job_id, record, now_ms + math.min(pause_ms, number), payload)
     end
   end
 end
 
--- Third pass: what becomes of each job.
-local buried = false
 for index = 1, count do
   local record = records[index]
   if record then
     local at = FIRST + (index - 1) * STRIDE
-    local job_id, op, number, value = ARGV[at], ARGV[at + 2], numbers[index], ARGV[at + 4]
-    local key = prefix .. 'j:' .. job_id
-    if op == 'c' then
-      if record[6] then call('DEL', prefix .. 'v:' .. job_id) end -- the error of an earlier try
-      local enqueued_ms = enqueued(record[4], record[2])
-      finish(job_id, 'c', value, number, record[5], enqueued_ms, record[7])
-    else
-      if op == 'r' then
-        call('HINCRBY', key, 'e', 1)
-        call('SET', prefix .. 'v:' .. job_id, value, 'PX', math.max(number - now_ms, 0) + dead_ms)
-        again(job_id, record, number, payloads[index])
-      elseif op == 'n' then
-        again(job_id, record, number, payloads[index])
-      elseif op == 'u' then
-        local since_ms = tonumber(call('HGET', key, 'g') or now_ms)
-        if now_ms - since_ms >= number then
-          bury(job_id, value, payloads[index], record)
-          buried = true
-        else
-          call('HSET', key, 'g', since_ms)
-          -- Offered again after as long as it has been around, between 1 and 30 s.
-          local pause_ms = math.min(math.max(now_ms - since_ms, 1000), 30000)
-          again(job_id, record, now_ms + math.min(pause_ms, number), payloads[index])
-        end
-      else
-        bury(job_id, value, payloads[index], record)
-        buried = true
-      end
-    end
+    apply(ARGV[at], ARGV[at + 2], numbers[index], ARGV[at + 4], record, payloads[index])
   end
 end
 
-if buried then trim() end
-for queue, jobs in pairs(rings) do ring(queue, jobs) end
+trim()
+ring_all()
 return table.concat(verdicts)

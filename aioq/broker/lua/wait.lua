@@ -9,7 +9,6 @@
 local call = redis.call
 local prefix, client = KEYS[1], ARGV[1]
 
-call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
 local ends, size = {}, 0
 for index = 2, #ARGV do
   local job_id = ARGV[index]
@@ -23,6 +22,8 @@ for index = 2, #ARGV do
   else
     state, value = '-', ''
     if client ~= '' then
+      -- A write that a full server allows, so that the rest passes; who only asks writes nothing.
+      call('DEL', prefix .. '~')
       if not waiters then
         call('HSET', key, 'w', client)
       elseif not string.find(' ' .. waiters .. ' ', ' ' .. client .. ' ', 1, true) then

@@ -1,12 +1,17 @@
 -- Make a dead letter of a job; its payload stays, so that it can be replayed.
+local has_buried = false
+
 local function bury(job_id, value, payload, record)
-  finish(job_id, 'f', value, dead_ms, record[5], enqueued(record[4], record[2]), record[7])
+  local enqueued_ms = enqueued(record[ENQUEUED], record[TOKEN])
+  finish(job_id, 'f', value, dead_ms, record[WAITERS], enqueued_ms, record[BEGUN])
   call('SET', prefix .. 'y:' .. job_id, payload, 'PX', dead_ms)
   call('ZADD', prefix .. 'x', now_ms, job_id)
+  has_buried = true
 end
 
 -- Keep dead letters for their time, and no more of them than their number; the oldest go.
 local function trim()
+  if not has_buried then return end
   call('ZREMRANGEBYSCORE', prefix .. 'x', '-inf', now_ms - dead_ms)
   local surplus = call('ZCARD', prefix .. 'x') - dead_max
   if surplus > 0 then

@@ -10,7 +10,3 @@ local function ring(queue, jobs)
     call('RPUSH', bell, unpack(tokens))
   end
 end
-
-local function queue_of(lane)
-  return string.match(lane, '^(.*):')
-end

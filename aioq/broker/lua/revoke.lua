@@ -1,0 +1,61 @@
+-- End jobs on request: what waits ends now, what runs is marked and its worker told.
+--
+-- KEYS   prefix     anchor   every key of the partition starts with it
+-- ARGV   at_once    0 or 1   1: what runs ends now too, whatever its task does
+--        keep_ms    int      how long a revoked job is kept, 120 s at least
+--        job_ids    1 each
+-- REPLY  accepted   text     per job: 1 it ends as REVOKED; 0 nobody knows it, or it has ended
+--
+-- The mark is in the record, so it survives a worker that dies or hears nothing: whatever becomes
+-- of the delivery, the job ends as REVOKED.  An unknown or finished job is not touched.
+
+local call = redis.call
+local prefix = KEYS[1]
+local at_once, keep_ms = ARGV[1] == '1', math.max(tonumber(ARGV[2]), 120000)
+local FIRST_JOB = 3
+local MISSED_MS = 600000
+
+-- include now
+-- include lane
+-- include record
+-- include finish
+-- include enqueued
+-- include revoked
+-- include stream
+
+call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
+
+local function tell(job_id, record)
+  local worker = call('HGET', prefix .. 'j:' .. job_id, 'o')
+  if not worker then return end
+  call('PUBLISH', prefix .. 'k:' .. worker, record[TOKEN] .. ' ' .. job_id)
+  local missed = prefix .. 'cx:' .. worker -- read by every beat, should the push be lost
+  call('SADD', missed, job_id)
+  call('PEXPIRE', missed, MISSED_MS)
+end
+
+local accepted = {}
+for index = FIRST_JOB, #ARGV do
+  local job_id = ARGV[index]
+  local record = read_record(job_id)
+  local state = record[STATE]
+  local is_alive = state and not has_ended(state)
+  accepted[#accepted + 1] = is_alive and '1' or '0'
+  if is_alive and state == 'r' and not at_once then
+    if not record[REVOKE] then call('HSET', prefix .. 'j:' .. job_id, 'c', '1') end
+    tell(job_id, record)
+  elseif is_alive then
+    local token = record[TOKEN]
+    if state == 'q' or state == 'r' then
+      local place = place_of(record[LANE], record[CRASHES])
+      call('XACK', prefix .. 's:' .. place, 'w', token)
+      call('XDEL', prefix .. 's:' .. place, token)
+      remove_if_empty(place)
+    end
+    call('ZREM', prefix .. 'd', job_id)
+    call('DEL', prefix .. 'y:' .. job_id)
+    revoked(job_id, record, keep_ms)
+    if state == 'r' then tell(job_id, record) end
+  end
+end
+return table.concat(accepted)

@@ -1,0 +1,155 @@
+"""What aioq does on a server, and so what an ACL has to allow: the only list of it.
+
+What a script calls is read from its source, so nothing that is made from here can be behind.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from typing import Literal, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+from aioq.broker import scripts
+from aioq.broker.keys import TABLE
+
+_SCRATCH = {"<job>": "a", "<queue>": "q", "<priority>": "5", "<worker>": "w"}
+
+
+def _scratch_keys() -> list[str]:
+    """Return every key that the scratch job can have, from the table of keys."""
+    kinds = [kind.name for kind in TABLE if kind.type not in {"", "channel"}]
+    return [re.sub(r"<\w+>", lambda part: _SCRATCH[part[0]], f"!:{name}") for name in kinds]
+
+
+TRIALS = {
+    "DEL": " ".join(["DEL", *_scratch_keys()]),
+    "EXISTS": "EXISTS !:sv:q",
+    "GET": "GET !:v:a",
+    "HDEL": "HDEL !:j:a f",
+    "HGET": "HGET !:j:a f",
+    "HGETALL": "HGETALL !:j:a",
+    "HINCRBY": "HINCRBY !:j:a f 1",
+    "HMGET": "HMGET !:j:a f",
+    "HSET": "HSET !:j:a f 1",
+    "LLEN": "LLEN !:b:q",
+    "PERSIST": "PERSIST !:j:a",
+    "PEXPIRE": "PEXPIRE !:j:a 60000",
+    "PUBLISH": "PUBLISH !:r:c x",
+    "RPUSH": "RPUSH !:b:q x",
+    "SADD": "SADD !:l x",
+    "SET": "SET !:v:a x PX 60000",
+    "SMEMBERS": "SMEMBERS !:l",
+    "SMISMEMBER": "SMISMEMBER !:l x",
+    "SREM": "SREM !:l x",
+    "TIME": "TIME",
+    "XACK": "XACK !:s:q:5 w 1-1",
+    "XADD": "XADD !:s:q:5 * j a",
+    "XDEL": "XDEL !:s:q:5 1-1",
+    "XGROUP|CREATE": "XGROUP CREATE !:s:q:5 w 0 MKSTREAM",
+    "XGROUP|DELCONSUMER": "XGROUP DELCONSUMER !:s:q:5 w w",
+    "XINFO|CONSUMERS": "XINFO CONSUMERS !:s:q:5 w",
+    "XLEN": "XLEN !:s:q:5",
+    "XPENDING": "XPENDING !:s:q:5 w",
+    "XRANGE": "XRANGE !:s:q:5 - +",
+    "XREADGROUP": "XREADGROUP GROUP w w COUNT 1 STREAMS !:s:q:5 >",
+    "ZADD": "ZADD !:d 1 x",
+    "ZCARD": "ZCARD !:d",
+    "ZCOUNT": "ZCOUNT !:d 0 1",
+    "ZPOPMIN": "ZPOPMIN !:d",
+    "ZRANGE": "ZRANGE !:d 0 1",
+    "ZRANGEBYSCORE": "ZRANGEBYSCORE !:d 0 1",
+    "ZREM": "ZREM !:d x",
+    "ZREMRANGEBYSCORE": "ZREMRANGEBYSCORE !:d 0 1",
+    "ZREVRANGE": "ZREVRANGE !:d 0 1",
+    "ZSCORE": "ZSCORE !:d x",
+}
+"""How a starting worker tries each command that the scripts call; `!:` is its scratch namespace,
+and the first command clears it."""
+
+Kind = Literal["command", "keys", "channels"]
+"""What an ACL refuses."""
+
+_CALLED = re.compile(r"\bp?call\('([A-Z]+)'(?:, '([A-Z]+)')?")
+_CONTAINERS = {"XGROUP", "XINFO"}
+"""Commands whose first word says which command it is."""
+
+
+class Role(NamedTuple):
+    """A kind of user of the server."""
+
+    name: str
+    does: str
+    scripts: tuple[str, ...]
+    commands: tuple[str, ...]
+    """What it calls outside scripts, or in a part of a script that the others do not use."""
+
+
+_SCRIPT = ("EVAL", "EVALSHA")
+_LISTEN = ("PING", "SUBSCRIBE")
+_WAIT = ("GET", "HMGET")
+"""What `wait.lua` does for a job that has ended."""
+
+WORKER = Role("worker", "runs jobs, and enqueues", scripts.names(), (*_SCRIPT, *_LISTEN, "BLPOP"))
+PRODUCER = Role(
+    "producer",
+    "enqueues, revokes, reads and waits for results",
+    ("enqueue", "look", "revoke", "wait"),
+    (*_SCRIPT, *_LISTEN),
+)
+READER = Role(
+    "reader",
+    "reads jobs, the results of those that have ended, dead letters, and who works",
+    ("letters", "look"),
+    (*_SCRIPT, *_LISTEN, *_WAIT, "TIME", "ZRANGE"),
+)
+OPERATOR = Role(
+    "operator",
+    "what a producer does, and reads, replays and discards dead letters",
+    (*PRODUCER.scripts, "discard", "letters", "replay"),
+    (*_SCRIPT, *_LISTEN, "TIME", "ZRANGE"),
+)
+ROLES = (WORKER, PRODUCER, OPERATOR, READER)
+
+
+@cache
+def called_by(script: str) -> frozenset[str]:
+    """Return the commands that a script calls, by the names that an ACL gives them."""
+    code = re.sub(r"--.*", "", scripts.read(script))
+    return frozenset(
+        f"{command}|{word}" if command in _CONTAINERS else command
+        for command, word in _CALLED.findall(code)
+    )
+
+
+def commands_of(role: Role) -> list[str]:
+    """Return every command that a role needs."""
+    return sorted({*role.commands, *(each for name in role.scripts for each in called_by(name))})
+
+
+def rules_of(role: Role, prefix: str) -> list[str]:
+    """Return what to give to `ACL SETUSER` for a role, beside its name and its password."""
+    patterns = ["resetkeys", f"~{prefix}*", "resetchannels", f"&{prefix}*"]
+    return [*patterns, "nocommands", *granted(commands_of(role))]
+
+
+def granted(commands: Iterable[str]) -> list[str]:
+    """Write commands as an ACL grants them."""
+    return [f"+{command.lower()}" for command in commands]
+
+
+def users_of(command: str) -> list[str]:
+    """Return the scripts that call a command."""
+    return [name for name in scripts.names() if command in called_by(name)]
+
+
+def kind_of(error: str) -> Kind:
+    """Tell what an ACL has refused; servers word it differently, and differently in scripts."""
+    if "permissions to run" in error or "can't run" in error:
+        return "command"
+    return "channels" if "channel" in error else "keys"
+
+
+def user_in(url: str) -> str:
+    """Return the user that a URL names."""
+    parts = urlsplit(url)
+    return parts.username or dict(parse_qsl(parts.query)).get("username", "default")

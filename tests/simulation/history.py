@@ -1,0 +1,321 @@
+"""The history: every call in the order in which the server executed it, and what must follow.
+
+It is told of each call and its reply whether or not the one who sent it ever hears of that.  So it
+knows more than any process of the simulation, and a reply that does not follow from what was
+before is a violation at once.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from aioq.broker.resp import ReplyError
+from aioq.broker.scripts import (
+    Beaten,
+    Delivery,
+    End,
+    Enqueued,
+    Fetched,
+    Limit,
+    NewJob,
+    Reaped,
+    Settlement,
+    Update,
+)
+from tests.simulation.stories import ENDED, Found, Incarnation, Run, Story, Violation
+from tests.simulation.turns import Message
+
+Look = Callable[[Sequence[str]], list[Found | None]]
+SILENCE_MS = 15_000
+"""Of the 20 s that a lease runs on after a beat was due, at least so much must be accounted for."""
+
+
+class History:
+    """What has happened so far."""
+
+    def __init__(self, look: Look, silence: Callable[[Incarnation], float]) -> None:
+        self._look = look
+        self._silence = silence
+        self.clock_ms = 0
+        """The server's clock."""
+        self.true_ms = 0.0
+        self.stories: dict[str, Story] = {}
+        self.incarnations: dict[str, Incarnation] = {}
+        self.limits: dict[str, str] = {}
+        self.figures: Counter[str] = Counter()
+        self.touched: list[str] = []
+        """The jobs that the last call has changed."""
+
+    def note(self, message: Message, reply: Any) -> None:  # noqa: ANN401 - as the script has it
+        """Judge a call and its reply."""
+        self.touched = []
+        getattr(self, f"_note_{message.kind}")(reply, *message.about)
+        for job_id in self.touched:
+            story = self.stories[job_id]
+            story.changed_at_ms, story.ready_since_ms = self.true_ms, None
+
+    def refused(self, message: Message, error: ReplyError) -> None:
+        """Judge a call that the server refused."""
+        self.touched = []
+        text = str(error)
+        if message.kind == "enqueue" and "OOM" in text:
+            self.figures["enqueues refused by a full server"] += 1
+        elif message.kind == "fetch" and "comes too late" in text:
+            self.figures["fetches refused for their epoch"] += 1
+        else:
+            raise Violation(f"the server refused what it must take: {text}")
+
+    def started(self, run: Run) -> None:
+        """Note that a process runs a job; I4."""
+        story = self.stories[run.job_id]
+        story.runs = [other for other in story.runs if other.process.is_alive]
+        for other in story.runs:
+            is_excused = other.token in story.taken or run.token in story.taken or story.is_torn
+            if not is_excused:
+                self._fail("I4", story, f"starts as {run} while it runs as {other}")
+            self.figures["overlaps, excused"] += 1
+        story.runs.append(run)
+        self.figures["runs"] += 1
+
+    def stopped(self, run: Run) -> None:
+        """Note that a process does not run it any more."""
+        story = self.stories[run.job_id]
+        story.runs = [other for other in story.runs if other is not run]
+
+    def _note_enqueue(self, reply: Enqueued, jobs: Sequence[NewJob]) -> None:
+        for job, was_made in zip(jobs, reply.created, strict=True):
+            story = self.stories[job.job_id]
+            if story.is_forgotten:
+                self._fail("G5", story, "was sent again after its record was gone")
+            if not story.state:
+                story.create(job.nonce, self.clock_ms)
+                expected = True
+                self.figures["jobs"] += 1
+            else:
+                expected = job.nonce in {"", story.nonce}
+                self.figures["enqueues sent again"] += 1
+            if was_made != expected:
+                self._fail("I6", story, f"was made: {was_made}, and should be: {expected}")
+            self.touched.append(job.job_id)
+
+    def _note_fetch(self, reply: Fetched, worker: str, lanes: Sequence[str]) -> None:
+        if reply.now_us < 0:
+            return
+        if reply.dropped:
+            raise Violation(f"I14: entries without a job: {reply.dropped}")
+        if self.incarnations[worker].is_reaped:
+            raise Violation(f"I4: {worker} was reaped, and is handed jobs: {reply.deliveries}")
+        if sum(lanes[each.lane].endswith(":z") for each in reply.deliveries) > 1:
+            raise Violation(f"I13: two suspects at once: {reply.deliveries}")
+        for delivery in reply.deliveries:
+            self._delivered(delivery, worker, lanes[delivery.lane])
+
+    def _delivered(self, delivery: Delivery, worker: str, lane: str) -> None:
+        story = self.stories.get(delivery.job_id.decode())
+        if story is None or not story.state:
+            raise Violation(f"I6: nobody enqueued {delivery}")
+        if story.state in ENDED:
+            self._fail("I3", story, f"has ended, and is handed to {worker}")
+        if story.state == "r":
+            self._fail("I4", story, f"is handed to {worker} while {story.holder} has it")
+        if self.clock_ms < story.due_ms:
+            self._fail("I10", story, f"is due in {story.due_ms - self.clock_ms} ms")
+        if story.expires_ms is not None and self.clock_ms >= story.expires_ms:
+            self._fail("I10", story, "has expired, and is handed out")
+        if story.is_revoked:
+            self._fail("I3", story, f"was revoked while it ran, and is handed to {worker}")
+        token = delivery.entry_id
+        if token in story.tokens:
+            self._fail("I5", story, f"had the token {token!r} before")
+        if (lane, delivery.retries, delivery.deliveries) != (
+            story.lane,
+            story.retries,
+            story.ended + 1,
+        ):
+            self._fail("I13", story, f"comes as {delivery} from {lane}")
+        story.deliver(token, worker)
+        self.touched.append(story.job_id)
+
+    def _note_settle(self, verdicts: str, words: Sequence[Settlement]) -> None:
+        for word, verdict in zip(words, verdicts, strict=True):
+            story = self.stories[word.job_id.decode()]
+            expected = self._judged(story, word)
+            if verdict not in expected:
+                self._fail("I2", story, f"got the verdict {verdict}, not {expected}, on {word}")
+            if verdict == "K":
+                story.settle(word, self.limits, self.clock_ms)
+                self.touched.append(story.job_id)
+                self.figures[f"settled {word.op}"] += 1
+            else:
+                self.figures[f"words refused {verdict}"] += 1
+
+    def _judged(self, story: Story, word: Settlement) -> str:
+        """Return the verdicts that are right."""
+        if story.is_forgotten or not story.state:
+            return "G"
+        if story.state in ENDED:
+            return "D"
+        if word.entry_id == story.token and story.state == "r":
+            return "K"
+        if story.queued and word.entry_id == story.queued:
+            return "K"  # the claim was taken back by a restart, and the work was done
+        return "SD" if story.state == "w" else "S"
+
+    def _note_update(self, flags: Sequence[bool], updates: Sequence[Update]) -> None:
+        for update, was_noted in zip(updates, flags, strict=True):
+            story = self.stories[update.job_id.decode()]
+            expected = story.state == "r" and story.token == update.entry_id
+            if was_noted != expected:
+                self._fail("I5", story, f"took {update}: {was_noted}")
+            if was_noted:
+                story.waits_inside = update.mark == "v"
+                self.touched.append(story.job_id)
+
+    def _note_register(self, _: int, worker: str, limits: Iterable[Limit]) -> None:
+        self.incarnations[worker].renewed_at_ms = self.true_ms
+        self.limits |= {each.task: each.limit or "3" for each in limits}
+
+    def _note_beat(self, reply: Beaten, worker: str) -> None:
+        incarnation = self.incarnations[worker]
+        if not reply.alive:
+            return
+        if incarnation.is_reaped and not incarnation.has_left:
+            raise Violation(f"I4: {worker} was reaped, and its lease is renewed")
+        incarnation.renewed_at_ms = self.true_ms
+
+    def _note_reap(self, reply: Reaped, named: str, is_crash: bool) -> None:  # noqa: FBT001
+        changes = self._changes({named} if named else None) if reply.taken else []
+        for worker in {named} - {""} or sorted({*reply.workers, *(s.holder for s, _ in changes)}):
+            self._judge_reap(self.incarnations[worker], named, is_crash=is_crash)
+        for story, found in changes:
+            incarnation = self.incarnations[story.holder]
+            if not named and incarnation.has_left and not incarnation.gave_up:
+                self._fail("G12", story, f"was left behind by {story.holder}")
+            story.taken.add(story.token)
+            if story.is_revoked:
+                story.finish("x")
+            elif not is_crash or story.waits_inside:
+                story.again(self.clock_ms)
+            else:
+                story.crash(self.limits.get(story.job.task, "3"), self.clock_ms)
+            self._compare("I13", story, found)
+            self.touched.append(story.job_id)
+        self.figures["deliveries taken over"] += reply.taken
+        self.figures["workers reaped"] += len(reply.workers)
+
+    def _judge_reap(self, incarnation: Incarnation, named: str, *, is_crash: bool) -> None:
+        """I4: nobody loses its jobs who lives and can reach the server."""
+        if incarnation.is_reaped:
+            return
+        incarnation.is_reaped = True
+        if not incarnation.process.is_alive or incarnation.has_left:
+            return
+        if named:
+            raise Violation(f"I4: {named} is reaped by name, crashed: {is_crash}, and lives")
+        silence_ms = self._silence(incarnation)
+        if silence_ms < SILENCE_MS:
+            beaten = self.true_ms - incarnation.renewed_at_ms
+            raise Violation(
+                f"I4: {incarnation.name} is reaped, and lives; its last beat was {beaten:.0f} ms "
+                f"ago, and only {silence_ms:.0f} ms of that are accounted for"
+            )
+        self.figures["living workers reaped, excused"] += 1
+
+    def _note_recover(self, given: int, worker: str, known: Sequence[bytes]) -> None:
+        for story, found in self._changes({worker}) if given else []:
+            runs = [run for run in story.runs if run.token == story.token]
+            if story.token in known or any(run.process.is_alive for run in runs):
+                self._fail("I4", story, f"is given back while {runs} goes on")
+            if story.is_revoked:
+                story.finish("x")
+            else:
+                story.again(self.clock_ms)
+            self._compare("I13", story, found)
+            self.touched.append(story.job_id)
+        self.figures["deliveries recovered"] += given
+
+    def _note_revoke(self, flags: Sequence[bool], at_once: bool, job_ids: Sequence[str]) -> None:  # noqa: FBT001
+        for job_id, was_accepted in zip(job_ids, flags, strict=True):
+            story = self.stories[job_id]
+            self._notice_expiry(story)
+            if was_accepted != story.is_alive:
+                self._fail("revoke", story, f"was accepted: {was_accepted}")
+            if story.state == "r" and not at_once:
+                story.is_revoked = True
+            elif story.is_alive:
+                if story.state == "r":
+                    story.taken.add(story.token)
+                story.finish("x")
+                self.figures["revoked at once"] += 1
+            self.touched.append(job_id)
+
+    def _note_replay(self, verdicts: str, nonce: str, job_ids: Sequence[str]) -> None:
+        for job_id, verdict in zip(job_ids, verdicts, strict=True):
+            story = self.stories[job_id]
+            self._notice_expiry(story)
+            if story.is_forgotten or not story.state:
+                expected = "-"
+            elif story.handled_by == nonce or (story.state == "f" and not story.is_discarded):
+                expected = "K"
+            else:
+                expected = story.state
+            if verdict != expected and not (expected == "w" and verdict in "qd"):
+                self._fail("replay", story, f"got the verdict {verdict}, not {expected}")
+            if verdict == "K" and story.handled_by != nonce:
+                story.replay(nonce, self.clock_ms)
+                self.figures["replayed"] += 1
+            self.touched.append(job_id)
+
+    def _note_discard(self, flags: Sequence[bool], nonce: str, job_ids: Sequence[str]) -> None:
+        for job_id, was_discarded in zip(job_ids, flags, strict=True):
+            story = self.stories[job_id]
+            is_letter = story.state == "f" and not story.is_discarded and not story.is_forgotten
+            expected = is_letter or (story.handled_by == nonce and not story.is_forgotten)
+            if was_discarded != expected:
+                self._fail("discard", story, f"was discarded: {was_discarded}")
+            if is_letter:
+                story.is_discarded, story.handled_by = True, nonce
+            self.touched.append(job_id)
+
+    def _note_wait(self, ends: Sequence[End], job_ids: Sequence[str]) -> None:
+        for job_id, end in zip(job_ids, ends, strict=True):
+            story = self.stories[job_id]
+            self._notice_expiry(story)
+            alive = "" if story.is_forgotten or not story.state else "-"
+            expected = story.state if story.state in ENDED and not story.is_forgotten else alive
+            if end.state != expected:
+                self._fail("I2", story, f"is said to have ended as {end}")
+
+    def _note_ring(self, _: int) -> None:
+        """A token was passed on."""
+
+    def _note_pop(self, _: bytes | None) -> None:
+        """A token was taken."""
+
+    def _notice_expiry(self, story: Story) -> None:
+        """Some call may have ended it, for nobody is told of that."""
+        if story.state == "w" and story.expires_ms and story.expires_ms <= self.clock_ms:
+            found = self._look([story.job_id])[0]
+            if found is not None:
+                story.has_expired(found, self.clock_ms)
+
+    def _changes(self, workers: set[str] | None) -> list[tuple[Story, Found | None]]:
+        """Return what runs as far as is known, on these workers, and does so no more."""
+        running = [
+            story
+            for story in self.stories.values()
+            if story.state == "r" and (workers is None or story.holder in workers)
+        ]
+        seen = self._look([story.job_id for story in running])
+        return [
+            (story, found)
+            for story, found in zip(running, seen, strict=True)
+            if found is None or (found.state, found.token) != ("r", story.token)
+        ]
+
+    def _compare(self, name: str, story: Story, found: Found | None) -> None:
+        if difference := story.differs_from(found, self.clock_ms):
+            self._fail(name, story, difference)
+
+    def _fail(self, name: str, story: Story, text: str) -> None:
+        raise Violation(f"{name}: job {story.job_id} of {story.job.task} {text}\n{story}")
