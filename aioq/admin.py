@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime, tzinfo
 from typing import Any, cast
 
-from aioq.broker import inspect, scripts
+from aioq.broker import inspect, letters
 from aioq.broker.broker import PER_CALL
 from aioq.broker.client import Client
-from aioq.broker.scripts import Letters
+from aioq.broker.letters import Letters
 from aioq.core.clock import moment_ms
 from aioq.core.errors import JobNotFound
 from aioq.core.listing import Listing
@@ -56,7 +56,7 @@ class DeadLetters:
         async def read() -> AsyncGenerator[DeadLetter]:
             async for page in self._pages(name, queue, since_ms, full=True):
                 for letter in page.letters:
-                    yield inspect.letter_of(letter)
+                    yield letters.value_of(letter)
 
         return Listing(read)
 
@@ -101,12 +101,12 @@ class DeadLetters:
         The job still says FAILURE for two minutes; then nobody knows it.
         """
         broker = self._client.broker()
-        call = scripts.discard(broker.keys.prefix, nonce=_nonce(), job_ids=[job_id])
+        call = letters.discard(broker.keys.prefix, nonce=_nonce(), job_ids=[job_id])
         return (await broker.persist(call, patience=broker.enqueue_timeout))[0]
 
     async def _replay(self, job_ids: Sequence[str]) -> str:
         broker = self._client.broker()
-        call = scripts.replay(broker.keys.prefix, nonce=_nonce(), job_ids=job_ids)
+        call = letters.replay(broker.keys.prefix, nonce=_nonce(), job_ids=job_ids)
         return await broker.persist(call, patience=broker.enqueue_timeout)
 
     async def _pages(
@@ -114,7 +114,7 @@ class DeadLetters:
     ) -> AsyncGenerator[Letters]:
         broker, after = self._client.broker(), ""
         while True:
-            call = scripts.letters(
+            call = letters.letters(
                 broker.keys.prefix,
                 after=after,
                 since=since_ms,

@@ -97,17 +97,15 @@ class Broker:
         )
 
     async def recover(self, worker: str, *, epoch: int, known: Sequence[bytes]) -> int:
-        """Give back what a lost reply had handed out; return how many deliveries; one attempt."""
-        given = PER_CALL
-        total = 0
-        while given == PER_CALL:
-            given = await self.run(
-                scripts.recover(
-                    self._prefix, worker=worker, epoch=epoch, most=PER_CALL, known=known
-                )
-            )
-            total += given
-        return total
+        """Give back what a lost reply had handed out; one attempt.
+
+        Returns:
+            How many deliveries were given back; as many as `PER_CALL`: call again, with another
+            epoch.
+        """
+        return await self.run(
+            scripts.recover(self._prefix, worker=worker, epoch=epoch, most=PER_CALL, known=known)
+        )
 
     async def settle(self, outcomes: Sequence[Settlement], *, dead_ms: int) -> str:
         """Settle at most 250 deliveries; one letter each, see `settle.lua`; one attempt."""

@@ -8,19 +8,11 @@ import msgspec
 
 from aioq.broker.broker import Broker
 from aioq.broker.keys import COMMON_LANE, Keys, split_lane
-from aioq.broker.scripts import End, Letter, Looked
+from aioq.broker.scripts import End, Looked
 from aioq.core import codec
 from aioq.core.clock import from_ms
 from aioq.core.errors import JobNotFound, ResultExpired, Revoked
-from aioq.core.record import (
-    DeadLetter,
-    JobError,
-    JobInfo,
-    JobState,
-    Progress,
-    Stored,
-    public_state,
-)
+from aioq.core.record import JobError, JobInfo, JobState, Progress, Stored, public_state
 
 
 class Presence(msgspec.Struct, kw_only=True):
@@ -61,7 +53,7 @@ def info_of(job_id: str, looked: Looked) -> JobInfo:
     state = state_of(job_id, looked)
     record = looked.record
     queue, priority = split_lane(record["q"].decode() if "q" in record else COMMON_LANE)
-    payload = _readable(looked.payload)
+    payload = readable(looked.payload)
 
     def count(field: str) -> int:
         return int(record.get(field, 0))
@@ -91,31 +83,7 @@ def info_of(job_id: str, looked: Looked) -> JobInfo:
     )
 
 
-def letter_of(letter: Letter) -> DeadLetter:
-    """Return what is known of a dead letter."""
-    payload = _readable(letter.payload)
-    error, reason = _LOST_ERROR, "unknown"
-    if letter.error:
-        error, reason = codec.decode_error(letter.error), codec.reason_of(letter.error)
-    return DeadLetter(
-        id=letter.job_id.decode(),
-        task=letter.task.decode(),
-        queue=split_lane(letter.lane.decode())[0],
-        args=None if payload is None else tuple(payload.args),
-        kwargs=None if payload is None else payload.kwargs,
-        error=error,
-        reason=reason,
-        died_at=from_ms(int(letter.died)),
-        worker=None if letter.worker is None else letter.worker.decode(),
-        retries=int(letter.retries or 0),
-        crashes=int(letter.crashes or 0),
-    )
-
-
-_LOST_ERROR = JobError("unknown", "its error is gone from the server", "")
-
-
-def _readable(payload: bytes | None) -> codec.Payload | None:
+def readable(payload: bytes | None) -> codec.Payload | None:
     """Decode a payload for show; a damaged one is shown as gone."""
     if payload is None:
         return None

@@ -58,7 +58,7 @@ RECORD_FIELDS = {
     "a": "deliveries that ended, and the job went on",
     "e": "retries",
     "k": "crashes: deliveries that ended with the death of their worker",
-    "c": "1: a revoke is recorded, and the job will end as REVOKED",
+    "c": "a revoke is recorded: the job will end as REVOKED, and be kept so long, ms",
     "b": "started, ms after n",
     "f": "finished, ms after it started; after n where it never did",
     "d": "due, ms",

@@ -4,7 +4,6 @@ What a script calls is read from its source, so nothing that is made from here c
 """
 
 import re
-from collections.abc import Iterable
 from functools import cache
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -81,7 +80,9 @@ class Role(NamedTuple):
     does: str
     scripts: tuple[str, ...]
     commands: tuple[str, ...]
-    """What it calls outside scripts, or in a part of a script that the others do not use."""
+    """What it calls outside scripts, or in the only part of a script that it comes to."""
+    optional: tuple[str, ...] = ()
+    """What it can do without."""
 
 
 _SCRIPT = ("EVAL", "EVALSHA")
@@ -89,7 +90,13 @@ _LISTEN = ("PING", "SUBSCRIBE")
 _WAIT = ("GET", "HMGET")
 """What `wait.lua` does for a job that has ended."""
 
-WORKER = Role("worker", "runs jobs, and enqueues", scripts.names(), (*_SCRIPT, *_LISTEN, "BLPOP"))
+WORKER = Role(
+    "worker",
+    "runs jobs, and enqueues",
+    scripts.names(),
+    (*_SCRIPT, *_LISTEN, "BLPOP"),
+    optional=("INFO",),
+)
 PRODUCER = Role(
     "producer",
     "enqueues, revokes, reads and waits for results",
@@ -122,19 +129,15 @@ def called_by(script: str) -> frozenset[str]:
 
 
 def commands_of(role: Role) -> list[str]:
-    """Return every command that a role needs."""
+    """Return every command that a role cannot do without."""
     return sorted({*role.commands, *(each for name in role.scripts for each in called_by(name))})
 
 
 def rules_of(role: Role, prefix: str) -> list[str]:
     """Return what to give to `ACL SETUSER` for a role, beside its name and its password."""
     patterns = ["resetkeys", f"~{prefix}*", "resetchannels", f"&{prefix}*"]
-    return [*patterns, "nocommands", *granted(commands_of(role))]
-
-
-def granted(commands: Iterable[str]) -> list[str]:
-    """Write commands as an ACL grants them."""
-    return [f"+{command.lower()}" for command in commands]
+    commands = [*commands_of(role), *role.optional]
+    return [*patterns, "nocommands", *(f"+{command.lower()}" for command in commands)]
 
 
 def users_of(command: str) -> list[str]:

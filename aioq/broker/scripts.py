@@ -122,7 +122,7 @@ def _flat(
 
 def _parse_enqueued(reply: bytes) -> Enqueued:
     created, *unserved = reply.split()
-    return Enqueued(_parse_flags(created), [name.decode() for name in unserved])
+    return Enqueued(parse_flags(created), [name.decode() for name in unserved])
 
 
 _MADE: Sequence[tuple[bool, list[str]]] = ((True, []),)
@@ -147,6 +147,11 @@ class Delivery(NamedTuple):
     deliveries: int
     due_ms: int
     payload: bytes
+
+
+def name_of(delivery: "Delivery | Settlement") -> bytes:
+    """Name one delivery: its entry id, and its job, for entries of two lanes may have one id."""
+    return delivery.entry_id + b" " + delivery.job_id
 
 
 class Fetched(NamedTuple):
@@ -206,10 +211,11 @@ class Update(NamedTuple):
 
 def update(prefix: str, *, count: int, updates: Iterable[Update]) -> Call[list[bool]]:
     """Note something on running deliveries; the reply says which were accepted."""
-    return Call(load("update"), _flat((prefix, count), updates), _parse_flags)
+    return Call(load("update"), _flat((prefix, count), updates), parse_flags)
 
 
-def _parse_flags(reply: bytes) -> list[bool]:
+def parse_flags(reply: bytes) -> list[bool]:
+    """Read a text of 0 and 1."""
     return [flag == ord("1") for flag in reply]
 
 
@@ -271,8 +277,8 @@ class Beaten(NamedTuple):
     """False: the worker holds no lease, and must not come back under its name."""
     overdue: int
     """Workers whose lease has ended."""
-    revokes: list[bytes]
-    """Jobs of this worker that were revoked while they run."""
+    revokes: list[tuple[bytes, bytes]]
+    """Jobs of this worker that were revoked while they run: entry id and job id."""
 
 
 def beat(
@@ -284,7 +290,7 @@ def beat(
 
 def _parse_beaten(reply: Reply) -> Beaten:
     alive, overdue, revokes = reply
-    return Beaten(bool(alive), overdue, revokes)
+    return Beaten(bool(alive), overdue, list(map(parse_revoke, revokes)))
 
 
 class Limit(NamedTuple):
@@ -330,20 +336,20 @@ def _parse_reaped(reply: Reply) -> Reaped:
     return Reaped(taken, bool(rest), [name.decode() for name in workers])
 
 
-def recover(prefix: str, *, worker: str, epoch: int, most: int, known: Iterable[bytes]) -> Call[int]:
+def recover(
+    prefix: str, *, worker: str, epoch: int, most: int, known: Iterable[bytes]
+) -> Call[int]:
     """Give back what came in a reply that was lost; the reply counts it."""
     return Call(load("recover"), (prefix, worker, epoch, most, *known), int)
 
 
-def revoke(
-    prefix: str, *, at_once: bool, keep_ms: int, job_ids: Sequence[str]
-) -> Call[list[bool]]:
+def revoke(prefix: str, *, at_once: bool, keep_ms: int, job_ids: Sequence[str]) -> Call[list[bool]]:
     """End jobs on request; False: it is unknown, or has ended."""
-    return Call(load("revoke"), (prefix, int(at_once), keep_ms, *job_ids), _parse_flags)
+    return Call(load("revoke"), (prefix, int(at_once), keep_ms, *job_ids), parse_flags)
 
 
 def parse_revoke(message: bytes) -> tuple[bytes, bytes]:
-    """Read what `revoke.lua` publishes to a worker: the entry id and the job's id."""
+    """Read what `revoke.lua` tells a worker: the entry id and the job's id."""
     entry_id, _, job_id = message.partition(b" ")
     return entry_id, job_id
 
@@ -382,50 +388,3 @@ def _parse_self_tested(reply: Reply) -> SelfTested:
     pairs = zip(denied[::2], denied[1::2], strict=True)
     errors = [(index, text.decode(errors="replace")) for index, text in pairs]
     return SelfTested(bool(full), errors, replies, failure.decode(errors="replace"))
-
-
-class Letter(NamedTuple):
-    """One dead letter; raw, because most readers want only some of it."""
-
-    job_id: bytes
-    died: bytes
-    """Milliseconds since the epoch."""
-    task: bytes
-    lane: bytes
-    retries: bytes | None
-    crashes: bytes | None
-    worker: bytes | None
-    payload: bytes | None
-    error: bytes | None
-
-
-class Letters(NamedTuple):
-    """One page of dead letters."""
-
-    after: str
-    """For the next call; "": there is no more."""
-    letters: list[Letter]
-
-
-def letters(
-    prefix: str, *, after: str, since: int | str, task: str, queue: str, full: bool, most: int
-) -> Call[Letters]:
-    """Read a page of dead letters."""
-    arguments = (prefix, after, since, task, queue, int(full), most)
-    return Call(load("letters"), arguments, _parse_letters)
-
-
-def _parse_letters(reply: Reply) -> Letters:
-    after, flat = reply
-    columns = [flat[at :: len(Letter._fields)] for at in range(len(Letter._fields))]
-    return Letters(after.decode(), list(map(Letter._make, zip(*columns, strict=True))))
-
-
-def replay(prefix: str, *, nonce: str, job_ids: Sequence[str]) -> Call[str]:
-    """Queue dead letters again; one letter each, see `replay.lua`."""
-    return Call(load("replay"), (prefix, nonce, *job_ids), bytes.decode)
-
-
-def discard(prefix: str, *, nonce: str, job_ids: Sequence[str]) -> Call[list[bool]]:
-    """Throw dead letters away; False: it was none."""
-    return Call(load("discard"), (prefix, nonce, *job_ids), _parse_flags)

@@ -12,7 +12,7 @@ from typing import Protocol
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from aioq.broker.broker import Broker
+from aioq.broker.broker import PER_CALL, Broker
 from aioq.broker.doorbell import PATIENCE, Doorbell
 from aioq.broker.keys import lane, suspects
 from aioq.broker.per_turn import MOST
@@ -39,7 +39,7 @@ class Slots(Protocol):
         ...
 
     def held(self) -> list[bytes]:
-        """Return the entry ids of the jobs that run."""
+        """Name the deliveries that run."""
         ...
 
     async def wait_for_room(self) -> None:
@@ -59,7 +59,7 @@ class Ledger(Protocol):
         ...
 
     def held(self) -> list[bytes]:
-        """Return the entry ids of those that wait."""
+        """Name the deliveries whose outcomes wait."""
         ...
 
     async def relieved(self) -> None:
@@ -171,15 +171,18 @@ class Consumer:
     async def _recover(self) -> None:
         """Give back what a lost reply had handed out to nobody.
 
-        The new epoch comes first: a fetch that is still on its way, in some buffer of a connection
+        The new epoch comes first: a call that is still on its way, in some buffer of a connection
         that we hold for dead, is refused from here on.
         """
-        self._epoch += 1
         known = [*self._slots.held(), *self._ledger.held()]
-        given = await self._broker.recover(self._identity.name, epoch=self._epoch, known=known)
+        given, total = PER_CALL, 0
+        while given == PER_CALL:
+            self._epoch += 1
+            given = await self._broker.recover(self._identity.name, epoch=self._epoch, known=known)
+            total += given
         self._has_lost_reply = False
-        if given:
-            log.warning("Gave back %d jobs whose delivery was lost on its way.", given)
+        if total:
+            log.warning("Gave back %d jobs whose delivery was lost on its way.", total)
 
     def _watch(self, suspect: Delivery) -> None:
         """Take no second suspect until this one has ended, so that a crash tells whose it is."""

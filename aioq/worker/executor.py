@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 
 from aioq.broker.broker import Broker
-from aioq.broker.scripts import Delivery
+from aioq.broker.scripts import Delivery, name_of
 from aioq.context import CancelReason, Context, Request, running
 from aioq.core import codec
 from aioq.core.clock import from_ms
@@ -112,9 +112,9 @@ class Executor:
         return len(self._abandoned)
 
     def held(self) -> list[bytes]:
-        """Return the entry ids of the deliveries that run, and are still this worker's."""
+        """Name the deliveries that run, and are still this worker's."""
         return [
-            delivery.entry_id
+            name_of(delivery)
             for delivery, context in self._running.values()
             if context.cancel_reason != "lease lost"
         ]

@@ -80,8 +80,8 @@ class LeaseKeeper:
         """Called in the loop, under the new name, when the old one was reaped."""
         self.on_registered: Callable[[str], None] | None = None
         """Told each new name."""
-        self.on_revokes: Callable[[list[bytes]], None] | None = None
-        """Told in the loop which running jobs were revoked."""
+        self.on_revokes: Callable[[list[tuple[bytes, bytes]]], None] | None = None
+        """Told in the loop which running jobs were revoked, by entry id and job id."""
 
     async def register(self, *, patience: float | None = None) -> None:
         """Ask for the lease of the first incarnation.

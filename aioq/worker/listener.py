@@ -62,10 +62,10 @@ class Listener:
         if self._subscription is not None:
             self._subscription.drop()
 
-    def revoked(self, job_ids: list[bytes]) -> None:
-        """Cancel jobs of this worker that a beat has named."""
-        for job_id in job_ids:
-            self._revoke(job_id, None)
+    def revoked(self, orders: list[tuple[bytes, bytes]]) -> None:
+        """Cancel deliveries of this worker that a beat has named."""
+        for entry_id, job_id in orders:
+            self._revoke(job_id, entry_id)
 
     async def _hold(self) -> None:
         """Subscribe, and return when the subscription is lost."""

@@ -12,7 +12,7 @@ import logging
 from aioq.broker.broker import Broker
 from aioq.broker.per_turn import MOST
 from aioq.broker.resp import ReplyError
-from aioq.broker.scripts import Delivery, Settlement
+from aioq.broker.scripts import Delivery, Settlement, name_of
 from aioq.broker.weather import Weather
 from aioq.core import codec
 from aioq.core.errors import BrokerUnavailable
@@ -55,9 +55,9 @@ class Settler:
         return self._most - self.unsettled
 
     def held(self) -> list[bytes]:
-        """Return the entry ids of what has not been settled yet."""
+        """Name the deliveries that have not been settled yet."""
         return [
-            outcome.entry_id
+            name_of(outcome)
             for outcomes in (self._collected, *self._sending.values())
             for outcome in outcomes
         ]

@@ -53,9 +53,6 @@ class SoftLimit(Generator[Any, Any, Any]):
         """Raise the error inside the coroutine, now or as soon as another's has been raised."""
         if self._state == _OVER or self._context.cancel_reason is not None:
             return
-        if self._task.cancelling() > self._level:
-            self._state = _DUE
-            return
         self._state = _ON_ITS_WAY
         self._task.cancel()
 
@@ -104,9 +101,8 @@ class SoftLimit(Generator[Any, Any, Any]):
     def _is_ours(self, error: type[BaseException] | BaseException) -> bool:
         """Take our cancellation back, and tell whether it is what arrives."""
         self._task.uncancel()
-        is_cancelled = isinstance(error, asyncio.CancelledError)
-        is_alone = is_cancelled and self._task.cancelling() <= self._level
-        is_ours = is_alone and self._context.cancel_reason is None
+        is_alone = self._task.cancelling() <= self._level
+        is_ours = is_alone and isinstance(error, asyncio.CancelledError)
         self._state = _OVER if is_ours else _DUE
         return is_ours
 

@@ -202,9 +202,11 @@ class Hold:
 
     def close(self) -> None:
         """Hear what is left, and let go; a child that still lives drains."""
-        self._read()
-        asyncio.get_running_loop().remove_reader(self._ours)
+        if self._ours.fileno() >= 0:
+            self._read()
+            asyncio.get_running_loop().remove_reader(self._ours)
         self._ours.close()
+        self._childs.close()
 
     def _say(self, word: bytes) -> None:
         with suppress(OSError):  # it has ended

@@ -16,7 +16,8 @@ import msgspec
 from msgspec import inspect as types
 
 import aioq
-from aioq.broker import keys
+from aioq.broker import keys, rights
+from aioq.broker.keys import Keys
 from aioq.cli.main import cli
 from aioq.core import errors, options, settings
 from aioq.core.options import Call, TaskDefinition
@@ -151,6 +152,16 @@ def record_table() -> str:
     return table(("field", "meaning"), rows)
 
 
+def rights_of_roles() -> str:
+    """What an ACL gives to each kind of user, as a command for the server."""
+    parts: list[str] = []
+    for role in rights.ROLES:
+        rules = " ".join(rights.rules_of(role, Keys("aioq").prefix))
+        command = f"ACL SETUSER {role.name} on >secret {rules}"
+        parts.append(f"A **{role.name}** {role.does}:\n\n```text\n{command}\n```\n")
+    return "\n".join(parts)
+
+
 def commands() -> str:
     """Every command of the command line, with its help."""
     parts: list[str] = []
@@ -179,6 +190,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "errors tree": errors_tree,
     "errors details": errors_details,
     "keys": keys_table,
+    "rights": rights_of_roles,
     "record fields": record_table,
     "commands": commands,
 }

@@ -113,11 +113,11 @@ def reap(
 
 
 def recover(
-    place: Place, worker: str = "w1", *, epoch: int = 1, most: int = 250, known: Sequence[bytes]
+    place: Place, worker: str = "w1", *, epoch: int = 1, most: int = 250, known: Sequence[Delivery]
 ) -> int:
-    return place.run(
-        scripts.recover(place.prefix, worker=worker, epoch=epoch, most=most, known=known)
-    )
+    names = map(scripts.name_of, known)
+    call = scripts.recover(place.prefix, worker=worker, epoch=epoch, most=most, known=names)
+    return place.run(call)
 
 
 def revoke(place: Place, *job_ids: str, at_once: bool = False, keep_ms: int = 0) -> list[bool]:

@@ -62,10 +62,20 @@ async def test_channels_that_are_out_of_reach(place: Place) -> None:
     assert "ACL SETUSER worker &{test.0}:* (" in message
 
 
-async def test_a_worker_needs_neither_info_nor_config(
+async def test_with_the_documented_rights_a_worker_sees_what_matters(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     with acting_as(place.url, WORKER) as url:
+        async with broker_on(place, url=url) as broker:
+            facts = await startup.check(broker, SETTINGS)
+    assert (facts.policy, facts.appendonly, facts.fsync) == ("noeviction", False, None)
+    assert "does not tell" not in caplog.text
+
+
+async def test_a_worker_that_may_not_look_starts_with_a_warning(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    with acting_as(place.url, WORKER, "-info") as url:
         async with broker_on(place, url=url) as broker:
             facts = await startup.check(broker, SETTINGS)
     assert facts.policy is None

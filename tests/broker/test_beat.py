@@ -2,7 +2,17 @@
 
 import pytest
 
-from tests.broker.calls import beat, deliver, enqueue, fetch, outcome, reap, register, revoke, settle
+from tests.broker.calls import (
+    beat,
+    deliver,
+    enqueue,
+    fetch,
+    outcome,
+    reap,
+    register,
+    revoke,
+    settle,
+)
 from tests.broker.clock import Clock
 from tests.broker.place import START, Place, new_job
 
@@ -165,3 +175,27 @@ def test_an_order_is_about_one_delivery_and_never_about_a_later_job_of_the_same_
     [second] = deliver(place, new_job("a", nonce="n2"))
     assert beat(place).revokes == [(first.entry_id, b"a")]
     assert second.entry_id != first.entry_id
+
+
+def test_a_beat_rings_again_for_what_nobody_has_fetched(place: Place, clock: Clock) -> None:
+    """The token may have gone to a worker that is frozen, or whose host has died."""
+    register(place)
+    enqueue(place, new_job("a"), new_job("b", lane="mail:5"))
+    place.admin("DEL", place.keys.bell("default"))
+    beat(place)
+    assert (place.bells(), place.bells("mail")) == (1, 1)
+
+    assert len(fetch(place, lanes=["default:5", "mail:5"]).deliveries) == 2
+    beat(place)
+    assert (place.bells(), place.bells("mail")) == (0, 0)
+
+
+def test_a_beat_rings_again_for_what_is_due(place: Place, clock: Clock) -> None:
+    register(place)
+    enqueue(place, new_job("a", due="+100"))
+    place.admin("DEL", place.keys.bell("default"))
+    beat(place)
+    assert place.bells() == 0
+    clock.advance(100)
+    beat(place)
+    assert place.bells() == 1

@@ -2,8 +2,7 @@
 
 import pytest
 
-from aioq.broker import scripts
-from tests.broker.calls import deliver, enqueue, outcome, settle
+from tests.broker.calls import beat, deliver, enqueue, outcome, register, settle
 from tests.broker.clock import Clock
 from tests.broker.place import CURRENT, START, Place, new_job, record
 
@@ -132,11 +131,8 @@ def test_the_doorbell_never_has_more_than_16_tokens(place: Place, clock: Clock) 
 
 
 def test_queues_that_no_live_worker_serves_are_named(place: Place, clock: Clock) -> None:
-    place.run(
-        scripts.beat(
-            place.prefix, worker="w1", lease_ms=60_000, register=1, presence=b"", queues=["mail"]
-        )
-    )
+    register(place)
+    beat(place, queues=["mail"])
     made = enqueue(place, new_job("a"), new_job("b", lane="mail:5"), new_job("c", due="+9"))
     assert made.unserved == ["default"]
 

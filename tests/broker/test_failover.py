@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from redis.crc import key_slot
 
-from aioq.broker.broker import Broker
+from aioq.broker.broker import Broker, reap
 from aioq.broker.keys import Keys
-from aioq.broker.scripts import Settlement, beat
+from aioq.broker.scripts import Limit, Settlement, beat, name_of, register
 from aioq.broker.sync import SyncBroker
 from aioq.broker.topology import parse
 from aioq.broker.weather import Weather
@@ -47,20 +47,24 @@ async def broker_of(name: str, url: str) -> AsyncGenerator[Broker]:
 
 
 async def run_a_job(broker: Broker, job_id: str = "a") -> None:
-    """Take a job through its whole life."""
+    """Take a job through its whole life, with every script of a worker."""
     prefix, lanes = broker.keys.prefix, ["default:5"]
-    registered = beat(
-        prefix, worker="w1", lease_ms=60_000, register=1, presence=b"", queues=["default"]
-    )
-    assert await broker.persist(registered, patience=20)
+    registered = register(prefix, worker="w1", lease_ms=60_000, limits=[Limit("add", "5")])
+    await broker.persist(registered, patience=20)
+    beaten = beat(prefix, worker="w1", lease_ms=60_000, presence=b"", queues=["default"])
+    assert (await broker.run(beaten)).alive
     created, _ = await broker.enqueue(new_job(job_id))
+    assert await broker.enqueue(new_job(f"{job_id} too", due="+9000"))
     fetched = await broker.fetch("w1", room=9, keep_ms=0, lanes=lanes)
     assert (created, [each.job_id.decode() for each in fetched.deliveries]) == (True, [job_id])
+    assert await broker.recover("w1", epoch=1, known=[name_of(fetched.deliveries[0])]) == 0
+    assert await broker.revoke([f"{job_id} too"], at_once=False, keep_ms=0) == [True]
     [delivery] = fetched.deliveries
     done = Settlement(delivery.job_id, delivery.entry_id, "c", 3_600_000, b"R")
     assert await broker.settle([done], dead_ms=9) == "K"
     assert (await broker.waiters.wait(job_id)).value == b"R"
-    assert await broker.leave("w1", lanes) == 0
+    await broker.leave("w1")
+    assert (await broker.run(reap(prefix, lease_ms=60_000))).workers == []
 
 
 @contextmanager

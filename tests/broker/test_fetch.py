@@ -44,6 +44,7 @@ def test_a_fetched_job_belongs_to_the_worker_until_it_is_settled(
     )
     assert place.dump() == {
         **LEASED,
+        "ss": {"default:5"},
         "j:a": record("running", token=CURRENT, worker="w1", started=40),
         "s:default:5": [("a", b"<a>", "w1")],
     }
@@ -136,6 +137,7 @@ def test_a_job_runs_when_it_is_due_and_not_a_millisecond_before(place: Place, cl
     assert delivery == Delivery(place.token("a"), b"a", b"add", 2, 0, 1, START + 1000, b"<a>")
     assert place.dump() == {
         **LEASED,
+        "ss": {"default:5"},
         "j:a": record("running", token=CURRENT, worker="w1", started=1000, due=START + 1000),
         "s:default:5": [("a", b"<a>", "w1")],
     }
@@ -189,6 +191,7 @@ def test_a_job_that_expired_in_its_lane_is_revoked_and_takes_no_room(
         "j:a": record("revoked", value=b"expired", finished=10, expires=START + 10),
         "j:b": record("running", token=CURRENT, worker="w1", started=10),
         "s:default:5": [("b", b"<b>", "w1")],
+        "ss": {"default:5"},
         "l": {"default:5"},
         "b:default": 3,
     }

@@ -11,7 +11,7 @@ from aioq.core import codec
 from aioq.core.clock import from_ms
 from aioq.core.errors import JobNotFound, ResultExpired, Revoked, TaskFailed
 from aioq.core.record import JobInfo, JobState, Progress
-from tests.broker.calls import deliver, enqueue, outcome, settle
+from tests.broker.calls import beat, deliver, enqueue, outcome, register, settle
 from tests.broker.clock import Clock
 from tests.broker.place import START, Place, broker_on, new_job
 
@@ -144,16 +144,8 @@ async def test_only_workers_whose_lease_runs_are_listed(place: Place) -> None:
     )
     for worker in ("w1", "w2"):
         said = msgspec.msgpack.encode(msgspec.structs.replace(presence, worker=worker))
-        place.run(
-            scripts.beat(
-                place.prefix,
-                worker=worker,
-                lease_ms=60_000,
-                register=1,
-                presence=said,
-                queues=["default"],
-            )
-        )
-    place.admin("ZADD", place.keys.leases, 1, "w2")
+        register(place, worker)
+        beat(place, worker, presence=said)
+    place.lease("w2", until=1)
     async with broker_on(place) as broker:
         assert await inspect.workers(broker) == [presence]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from aioq.broker import scripts
-from aioq.broker.scripts import Letter, Letters
+from aioq.broker import letters as stubs
+from aioq.broker.letters import Letter, Letters
 from tests.broker.calls import DEAD_MS, deliver, fetch, outcome, settle
 from tests.broker.clock import Clock
 from tests.broker.place import START, Place, new_job
@@ -16,16 +16,27 @@ pytestmark = pytest.mark.broker
 MEGABYTE = 1048576
 
 
-def letters(place: Place, after: str = "", **given: Any) -> Letters:
-    arguments = {"since": "", "task": "", "queue": "", "full": True, "most": 250, **given}
-    return place.run(scripts.letters(place.prefix, after=after, **arguments))
+def letters(
+    place: Place,
+    after: str = "",
+    *,
+    since: int | str = "",
+    task: str = "",
+    queue: str = "",
+    full: bool = True,
+    most: int = 250,
+) -> Letters:
+    call = stubs.letters(
+        place.prefix, after=after, since=since, task=task, queue=queue, full=full, most=most
+    )
+    return place.run(call)
 
 
 def names(page: Letters) -> list[str]:
     return [letter.job_id.decode() for letter in page.letters]
 
 
-def pages(place: Place, **given: Any) -> Iterator[list[str]]:
+def pages(place: Place, **given: Any) -> Iterator[list[str]]:  # noqa: ANN401 - see `letters`
     """Read page after page."""
     page = letters(place, **given)
     yield names(page)
@@ -116,7 +127,7 @@ def test_letters_of_one_moment_are_told_apart_by_their_bytes(place: Place, clock
     ids = ["B", "_", "a", "Ä", "ä", "ab", "~", "1", " x", "-"]
     bury(place, *ids)
     first = letters(place, most=4)
-    place.run(scripts.discard(place.prefix, nonce="n", job_ids=names(first)))
+    place.run(stubs.discard(place.prefix, nonce="n", job_ids=names(first)))
     rest = [each for page in pages_behind(place, first.after) for each in page]
     assert names(first) + rest == sorted(ids, key=str.encode, reverse=True)
 
@@ -133,7 +144,7 @@ def test_letters_that_come_and_go_do_not_move_the_others(place: Place, clock: Cl
     first = letters(place, most=3)
     clock.advance(1)
     bury(place, "new")
-    place.run(scripts.replay(place.prefix, nonce="n", job_ids=["d", "e", "c"]))
+    place.run(stubs.replay(place.prefix, nonce="n", job_ids=["d", "e", "c"]))
     assert names(first) == ["f", "e", "d"]
     assert names(letters(place, first.after)) == ["b", "a"]
     assert names(letters(place)) == ["new", "f", "b", "a"]

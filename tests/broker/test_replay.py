@@ -2,6 +2,7 @@
 
 import pytest
 
+from aioq.broker import letters as stubs
 from aioq.broker import scripts
 from aioq.broker.scripts import Delivery, Update
 from tests.broker.calls import deliver, enqueue, fetch, outcome, settle
@@ -12,11 +13,11 @@ pytestmark = pytest.mark.broker
 
 
 def replay(place: Place, *job_ids: str, nonce: str = "n1") -> str:
-    return place.run(scripts.replay(place.prefix, nonce=nonce, job_ids=job_ids))
+    return place.run(stubs.replay(place.prefix, nonce=nonce, job_ids=job_ids))
 
 
 def discard(place: Place, *job_ids: str, nonce: str = "n1") -> list[bool]:
-    return place.run(scripts.discard(place.prefix, nonce=nonce, job_ids=job_ids))
+    return place.run(stubs.discard(place.prefix, nonce=nonce, job_ids=job_ids))
 
 
 def bury(place: Place, *job_ids: str, error: bytes = b"boom", nonce: str = "") -> None:
@@ -47,14 +48,14 @@ def test_nothing_that_was_noted_of_its_runs_stays(place: Place, clock: Clock) ->
     place.lease("w1")
     enqueue(place, new_job("a", lane="mail:7", due="+10", expires="+5000", nonce="mine"))
     clock.advance(10)
+    settle(place, outcome(take(), "r", "+0", b"oops"))
     settle(place, outcome(take(), "u", "9999", b"unknown"))
     clock.advance(1000)
     running = take()
     noted = Update(running.job_id, running.entry_id, "p", b"half")
     place.run(scripts.update(place.prefix, count=1, updates=[noted]))
     place.run(scripts.wait(place.prefix, client="c1", job_ids=["a"]))
-    settle(place, outcome(running, "r", "+0", b"oops"))
-    settle(place, outcome(take(), "l", "", b"died"))
+    settle(place, outcome(running, "l", "", b"died"))
     settle(place, outcome(take(), "f", "", b"boom"))
     assert set(place.dump()["j:a"]) >= {"retries", "crashes", "ended", "due", "unknown_since"}
     assert replay(place, "a") == "K"
@@ -64,7 +65,7 @@ def test_nothing_that_was_noted_of_its_runs_stays(place: Place, clock: Clock) ->
 
 
 def test_a_suspect_goes_back_to_its_own_lane(place: Place, clock: Clock) -> None:
-    """It starts with crashes at 0, so it is no suspect."""
+    """It starts with crashes at 0, so it is no suspect; and with an id that no entry had."""
     [delivery] = deliver(place, new_job("a"))
     for pause in (0, 4000, 8000):
         settle(place, outcome(delivery, "l", "", b"died"))
@@ -73,6 +74,9 @@ def test_a_suspect_goes_back_to_its_own_lane(place: Place, clock: Clock) -> None
         delivery = found[0] if found else delivery
     assert place.dump()["j:a"]["crashes"] == 3
     assert replay(place, "a") == "K"
+    assert replay(place, "a") == "K"
+    clock.advance(1)
+    fetch(place, lanes=["mail:5"])
     assert place.dump()["s:default:5"] == [("a", b"<a>", None)]
     assert "crashes" not in place.dump()["j:a"]
 

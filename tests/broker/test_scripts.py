@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from aioq.broker import keys, scripts
+from aioq.broker import fsck, keys, letters, scripts
 from aioq.broker.resp import ReplyError
 from aioq.broker.scripts import Call
 from aioq.core.record import Stored
@@ -19,7 +19,9 @@ from tests.broker.fsck import PATTERNS
 from tests.broker.place import Place, broker_on, new_job
 
 FOLDER = files("aioq.broker") / "lua"
-NAMES = sorted(file.name[:-4] for file in FOLDER.iterdir() if file.name.endswith(".lua"))
+IN_USE = sorted(file.name[:-4] for file in FOLDER.iterdir() if file.name.endswith(".lua"))
+"""What workers and clients call."""
+NAMES = [*IN_USE, *sorted(f"fsck/{file.name[:-4]}" for file in (FOLDER / "fsck").iterdir())]
 INCLUDES = sorted(file.name[:-4] for file in (FOLDER / "include").iterdir())
 SOURCES = {name: scripts.read(name) for name in NAMES}
 OWN = {name: (FOLDER / f"{name}.lua").read_text("utf-8") for name in NAMES} | {
@@ -29,6 +31,7 @@ LETTERS = {state.value for state in Stored} | {"v", "p"}
 """The values of the fields `s` and `m`, which stand beside them."""
 ITEMS: dict[str, type[Any]] = {
     "enqueue": scripts.NewJob,
+    "fsck/keys": fsck.KeyCheck,
     "register": scripts.Limit,
     "settle": scripts.Settlement,
     "update": scripts.Update,
@@ -75,7 +78,9 @@ def arguments(name: str) -> list[Argument]:
 
 
 def stub(name: str) -> Callable[..., Call[Any]]:
-    return getattr(scripts, name)
+    folder, _, short = name.rpartition("/")
+    home = fsck if folder else letters if hasattr(letters, name) else scripts
+    return getattr(home, short)
 
 
 @pytest.mark.parametrize("name", NAMES)

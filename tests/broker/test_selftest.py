@@ -12,7 +12,8 @@ from aioq.broker.server import UnfitServer
 from aioq.embedded import PrivateServer
 from tests.broker.calls import deliver, enqueue
 from tests.broker.place import Place, broker_on, new_job
-from tests.broker.test_scripts import NAMES, OWN, code
+from tests.broker.test_failover import broker_of, cluster
+from tests.broker.test_scripts import IN_USE, OWN, code
 
 NewServer = Callable[..., PrivateServer]
 
@@ -42,7 +43,7 @@ def test_the_namespace_is_cleared_before_anything_is_written() -> None:
 
 def test_every_script_has_its_part_in_the_life_of_the_scratch_job() -> None:
     """A script that is missing belongs into `selftest.steps`: one line."""
-    assert {step.call.script.name for step in steps()} == set(NAMES) - {"selftest"}
+    assert {step.call.script.name for step in steps()} == set(IN_USE) - {"selftest"}
 
 
 @pytest.mark.broker
@@ -102,3 +103,13 @@ async def test_a_server_that_lacks_a_command_is_named(new_server: NewServer) -> 
             with pytest.raises(UnfitServer, match=r"cannot run .*ZPOPMIN: .*[Uu]nknown"):
                 await run(broker)
         assert place.snapshot() == {}
+
+
+@pytest.mark.broker
+async def test_a_cluster_passes_on_whichever_node_has_the_keys(new_server: NewServer) -> None:
+    async with cluster(new_server) as nodes:
+        url = f"redis+cluster://127.0.0.1:{next(iter(nodes))}"
+        for name in "abc":
+            async with broker_of(name, url) as broker:
+                assert await run(broker) is False
+        assert [node("DBSIZE") for node in nodes.values()] == [0, 0, 0]

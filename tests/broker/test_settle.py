@@ -9,12 +9,12 @@ from aioq.broker.scripts import Settlement
 from aioq.core.errors import AioqError
 from tests.broker.calls import DEAD_MS, deliver, enqueue, outcome, settle
 from tests.broker.clock import Clock
-from tests.broker.place import CURRENT, FOREVER, START, Place, new_job, record
+from tests.broker.place import CURRENT, FOREVER, START, Place, new_job, record, without
 
 pytestmark = pytest.mark.broker
 
 LEASED = {"lw": {"w1": FOREVER}}
-EMPTY_LANE: dict[str, object] = {"s:default:5": []}
+EMPTY_LANE: dict[str, object] = {"s:default:5": [], "ss": {"default:5"}}
 
 
 def test_a_completed_job_keeps_a_small_result_in_its_record(place: Place, clock: Clock) -> None:
@@ -68,6 +68,7 @@ def test_a_retry_waits_with_its_payload_and_its_error(place: Place, clock: Clock
     assert place.dump() == {
         **LEASED,
         "s:mail:7": [],
+        "ss": {"mail:7"},
         "j:a": record("delayed", lane="mail:7", token="stale", retries=1, ended=1, due=START + 5000)
         | {"token": delivery.entry_id.decode()},
         "y:a": b"<a>",
@@ -111,6 +112,7 @@ def test_giving_back_counts_nothing_against_the_job(place: Place, clock: Clock) 
         **LEASED,
         "j:a": record("queued", token=CURRENT, ended=1),
         "s:default:5": [("a", b"<a>", None)],
+        "ss": {"default:5"},
         "l": {"default:5"},
         "b:default": 1,
     }
@@ -209,8 +211,8 @@ def test_without_patience_an_unknown_task_is_buried_at_once(place: Place, clock:
     assert place.dump()["j:a"]["state"] == "failed"
 
 
-@pytest.mark.parametrize("op", ["c", "r", "f", "n", "u"])
-@pytest.mark.parametrize("late", ["c", "r", "f", "n", "u"])
+@pytest.mark.parametrize("op", ["c", "r", "f", "n", "u", "l"])
+@pytest.mark.parametrize("late", ["c", "r", "f", "n", "u", "l"])
 def test_the_late_word_of_a_worker_that_has_lost_the_job_is_refused(
     place: Place, clock: Clock, op: str, late: str
 ) -> None:
@@ -228,7 +230,8 @@ def test_the_late_word_of_a_worker_that_has_lost_the_job_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("op", "argument"), [("c", 3_600_000), ("r", "+10"), ("f", ""), ("n", "+10"), ("u", 0)]
+    ("op", "argument"),
+    [("c", 3_600_000), ("r", "+10"), ("f", ""), ("n", "+10"), ("u", 0)],
 )
 def test_a_word_sent_again_changes_nothing(
     place: Place, clock: Clock, op: str, argument: str | int
@@ -241,13 +244,14 @@ def test_a_word_sent_again_changes_nothing(
     assert place.dump() == before
 
 
+@pytest.mark.parametrize("op", ["r", "n", "l"])
 def test_a_word_sent_again_after_the_job_went_on_changes_nothing(
-    place: Place, clock: Clock
+    place: Place, clock: Clock, op: str
 ) -> None:
     [delivery] = deliver(place, new_job("a"))
-    settle(place, outcome(delivery, "r", "+0", b"boom"))
+    settle(place, outcome(delivery, op, "+0", b"boom"))
     before = place.dump()
-    assert settle(place, outcome(delivery, "r", "+0", b"boom")) in {"D", "S"}
+    assert settle(place, outcome(delivery, op, "+0", b"boom")) in {"D", "S"}
     assert place.dump() == before
 
 
@@ -272,6 +276,41 @@ def test_a_batch_is_settled_in_one_call_with_a_verdict_for_each(place: Place, cl
     assert verdicts == "KKGDSK"
     states = {name: value["state"] for name, value in place.dump().items() if name[:2] == "j:"}
     assert states == {"j:a": "completed", "j:b": "delayed", "j:c": "failed", "j:d": "completed"}
+
+
+@pytest.mark.parametrize("second", ["c", "r", "f", "n", "u", "l"])
+@pytest.mark.parametrize("first", ["c", "r", "f", "n", "u", "l"])
+def test_of_two_words_about_one_delivery_in_a_batch_the_first_counts(
+    place: Place, clock: Clock, first: str, second: str
+) -> None:
+    """As if the second came in a call of its own: nothing that has ended begins again."""
+    arguments = {"c": 0, "u": 60_000, "r": "+10", "n": "+10"}
+    twice, once = deliver(place, new_job("twice"), new_job("once"))
+    verdicts = settle(
+        place,
+        outcome(twice, first, arguments.get(first, ""), b"first"),
+        outcome(twice, second, arguments.get(second, ""), b"second"),
+        outcome(once, first, arguments.get(first, ""), b"first"),
+    )
+    assert verdicts == "KDK"
+    dump = place.dump()
+    assert without(dump["j:twice"], "token") == without(dump["j:once"], "token")
+    assert dump.get("v:twice") == dump.get("v:once")
+
+
+def test_a_worker_that_knows_the_task_ends_the_time_for_which_nobody_did(
+    place: Place, clock: Clock
+) -> None:
+    [delivery] = deliver(place, new_job("a"))
+    settle(place, outcome(delivery, "u", 60_000, b"unknown"))
+    clock.advance(50_000)
+    [delivery] = deliver(place)
+    settle(place, outcome(delivery, "r", "+0", b"boom"))
+    clock.advance(50_000)
+    [delivery] = deliver(place)
+    settle(place, outcome(delivery, "u", 60_000, b"unknown"))
+    after = place.dump()["j:a"]
+    assert (after["state"], after["unknown_since"]) == ("delayed", START + 100_000)
 
 
 def test_250_jobs_of_several_lanes_are_settled_in_one_call(place: Place, clock: Clock) -> None:

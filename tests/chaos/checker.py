@@ -92,11 +92,12 @@ def _fitting(evidence: Evidence, n: str) -> list[Outcome]:
     if kind == "doomed":
         return [Outcome("FAILURE", "tests.chaos.app.Expected")]
     success = Outcome("SUCCESS", answer(n, 2000 if kind == "bulky" else 0))
-    if kind != "revoked" or n not in evidence.revokes:
+    if kind != "revoked":
         return [success]
     revoked = Outcome("REVOKED", "")
     # False: it had ended already; also by this very revoke, sent again after a lost reply.
-    return [revoked] if evidence.revokes[n] == "True" else [revoked, success]
+    # No answer at all: the producer was killed before or after it had asked.
+    return [revoked] if evidence.revokes.get(n) == "True" else [revoked, success]
 
 
 def _wrong_lives(evidence: Evidence) -> Iterator[Problem]:

@@ -97,7 +97,8 @@ def test_log_lines_as_json(shop: Terminal) -> None:
     assert done.code == 0
     assert lines[0]["message"] == "The worker starts."
     assert lines[0]["app"] == "tasks:app (named on the command line)"
-    assert lines[1]["message"].startswith("Ready")
+    assert lines[1]["message"].startswith("The server is ")
+    assert lines[2]["message"].startswith("Ready")
     failed = next(each for each in lines if each["level"] == "error")
     assert failed["message"] == f"Job {job_id} of tasks.fail failed."
     assert failed["exception"].endswith("ValueError: boom")

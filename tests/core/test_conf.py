@@ -25,7 +25,7 @@ MEANT = {
     "timezone": r"Settings\(timezone=",
     "result_expires": r"Settings\(result_expires=",
     "task_routes": r"Settings\(task_routes=",
-    "task_time_limit": "the option time_limit of the task, in a later release",
+    "task_time_limit": r"task_annotations=\{\"\*\": \{'time_limit'",
     "beat_schedule": "in a later release",
     "task_serializer": "nothing: values travel as MessagePack",
     "enable_utc": "nothing",

@@ -12,15 +12,11 @@ from aioq.core.errors import ConfigurationError
 from aioq.core.options import Call, CallOptions, TaskDefinition, TaskOptions
 
 LATER = {
-    "acks_late": False,
     "fair_by": print,
     "max_concurrency": 5,
-    "max_crashes": 3,
     "rate_limit": "10/m",
     "rate_limit_name": "stripe",
     "schedule": 30,
-    "soft_time_limit": 250,
-    "time_limit": 300,
     "unique": True,
 }
 """What api.md promises and this release does not serve yet."""
@@ -88,6 +84,24 @@ def test_options_are_settled(given_: dict[str, Any], settled: dict[str, Any]) ->
         ({"retry_kwargs": {"max_retires": 5}}, r"unknown key of retry_kwargs 'max_retires'; did"),
         ({"retry_kwargs": {"max_retries": -5}}, r"max_retries=-5 is wrong"),
         ({"compression": "lz4"}, r"compression='lz4' is unknown"),
+        ({"time_limit": 0}, r"time_limit=0 is wrong: .*> 0.* \(None for no limit\)"),
+        ({"time_limit": -5}, r"time_limit=-5 is wrong"),
+        ({"time_limit": float("nan")}, r"time_limit=nan is wrong"),
+        ({"time_limit": float("inf")}, r"time_limit=inf is wrong"),
+        ({"time_limit": "5m"}, r"time_limit='5m' is wrong: Expected `float"),
+        ({"time_limit": timedelta(1)}, r"time_limit=.* is wrong"),
+        ({"soft_time_limit": 0}, r"soft_time_limit=0 is wrong: .*\(None for no limit\)"),
+        ({"max_crashes": 0}, r"max_crashes=0 is wrong: .*>= 1.*acks_late=False for at most once"),
+        ({"max_crashes": -1}, r"max_crashes=-1 is wrong"),
+        ({"max_crashes": 2.5}, r"max_crashes=2.5 is wrong"),
+        ({"acks_late": 1}, r"acks_late=1 is wrong: Expected `bool`"),
+        ({"acks_late": None}, r"acks_late=None is wrong"),
+        ({"soft_time_limit": 5, "time_limit": 5}, r"soft_time_limit=5 comes too late.*limit=5"),
+        ({"soft_time_limit": 9, "time_limit": 5}, r"soft_time_limit=9 comes too late.*limit=5"),
+        (
+            {"soft_time_limit": 9, "executor": "thread"},
+            r"soft_time_limit=9 cannot be kept: .*thread.*async def.*executor=\"process\"",
+        ),
     ],
 )
 def test_a_value_that_is_wrong_is_named_with_its_option(given_: dict[str, Any], said: str) -> None:
@@ -137,6 +151,33 @@ def test_an_option_that_is_like_none_is_refused_with_all_there_are() -> None:
 def test_the_checkers_options_are_those_that_are_accepted() -> None:
     assert set(get_type_hints(TaskOptions)) == set(options.OPTION_NAMES)
     assert set(get_type_hints(CallOptions)) == set(options.CALL_NAMES)
+
+
+@pytest.mark.parametrize("executor", ["loop", "process"])
+def test_the_soft_limit_is_the_shorter_one(executor: str) -> None:
+    definition = define(soft_time_limit=250, time_limit=300, executor=executor)
+    assert (definition.soft_time_limit, definition.time_limit) == (250, 300)
+    assert define(soft_time_limit=0.5, executor=executor).time_limit is None
+
+
+def test_a_thread_may_have_a_time_limit() -> None:
+    assert define(time_limit=5, executor="thread").time_limit == 5
+
+
+@pytest.mark.parametrize(
+    ("given_", "told"),
+    [
+        ({}, ""),
+        ({"max_crashes": 3}, ""),
+        ({"max_crashes": 1}, "1"),
+        ({"max_crashes": 10}, "10"),
+        ({"max_crashes": None}, "inf"),
+        ({"acks_late": False}, "0"),
+        ({"acks_late": False, "max_crashes": None}, "0"),
+    ],
+)
+def test_the_server_is_told_how_many_crashes_bury_a_job(given_: dict[str, Any], told: str) -> None:
+    assert define(**given_).crash_limit == told
 
 
 def test_the_retry_policy_has_the_options_it_is_made_of() -> None:

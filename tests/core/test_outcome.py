@@ -9,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioq.core import codec
-from aioq.core.errors import ConfigurationError, InvalidArguments
-from aioq.core.outcome import Buried, GivenBack, Outcome, Retried, decide
+from aioq.core.errors import ConfigurationError, InvalidArguments, SoftTimeLimitExceeded
+from aioq.core.outcome import (
+    Buried,
+    GivenBack,
+    Outcome,
+    Retried,
+    decide,
+    decide_interrupted,
+    original,
+)
 from aioq.core.record import JobError
 from aioq.core.retry import Reject, Retry, RetryPolicy, Snooze
 from tests.core.test_retry import POLICIES, RETRIES
@@ -178,3 +186,58 @@ def test_what_would_end_the_same_way_again_is_not_retried(error: BaseException) 
     outcome = decide(error, policy, 0)
     assert isinstance(outcome, Buried)
     assert error_of(outcome).exc_message == "bad"
+
+
+def grouped(*errors: BaseException, depth: int = 1) -> BaseException:
+    error: BaseException = BaseExceptionGroup("a task group", errors)
+    for _ in range(depth - 1):
+        error = BaseExceptionGroup("around it", [error])
+    return error
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_what_is_asked_for_inside_a_task_group_is_heard(depth: int) -> None:
+    policy = RetryPolicy(autoretry_for=(SoftTimeLimitExceeded,), default_retry_delay=2)
+    asked = grouped(Retry(ValueError("x"), countdown=1), depth=depth)
+    granted = decide(asked, policy, 0)
+    assert isinstance(granted, Retried)
+    assert (granted.delay, error_of(granted).exc_message) == ("+1000", "x")
+    assert decide(grouped(Snooze(1), depth=depth), policy, 0) == GivenBack("+1000")
+    assert error_of(decide(grouped(Reject("no"), depth=depth), policy, 0)).exc_message == "no"
+    soft = decide(grouped(SoftTimeLimitExceeded("late"), depth=depth), policy, 0)
+    assert isinstance(soft, Retried)
+    assert soft.delay == "+2000"
+    assert error_of(soft).exc_type == "aioq.core.errors.SoftTimeLimitExceeded"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        grouped(ValueError("alone")),
+        grouped(Retry(), ValueError("beside it")),
+        grouped(SoftTimeLimitExceeded(), ValueError("beside it")),
+    ],
+)
+def test_a_group_of_the_tasks_own_errors_stays_a_group(error: BaseException) -> None:
+    outcome = decide(error, RetryPolicy(), 0)
+    assert isinstance(outcome, Buried)
+    assert error_of(outcome).exc_type in {"ExceptionGroup", "BaseExceptionGroup"}
+    assert original(error) is error
+
+
+@pytest.mark.parametrize(
+    ("acks_late", "has_started", "runs_again"),
+    [(True, True, True), (True, False, True), (False, False, True), (False, True, False)],
+)
+def test_an_interrupted_job_runs_again_unless_that_could_be_twice(
+    acks_late: bool,  # noqa: FBT001 - a row of the table
+    has_started: bool,  # noqa: FBT001
+    runs_again: bool,  # noqa: FBT001
+) -> None:
+    outcome = decide_interrupted("pkg.pay", acks_late=acks_late, has_started=has_started)
+    if runs_again:
+        assert outcome == GivenBack()
+    else:
+        error = error_of(outcome)
+        assert error.exc_type == "aioq.core.errors.WorkerLost"
+        assert "pkg.pay was interrupted" in error.exc_message

@@ -24,6 +24,7 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "compression_threshold": (0, 2, 3),
     "enqueue_timeout": (0.5, 2.0, 3.0),
     "startup_timeout": (1.0, 2.0, 3.0),
+    "allow_eviction": (True, False, True),
     "concurrency": (1, 2, 3),
     "queues": (("a", "b"), ("c",), ("d", "e")),
     "threads": (1, 2, 3),

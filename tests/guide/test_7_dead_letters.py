@@ -123,7 +123,7 @@ async def test_they_can_be_chosen_by_task_queue_and_time() -> None:
         await pay.enqueue(1)
         await send.enqueue("ann")
         await worker.run_until_idle()
-        await eventually(lambda: both_died())
+        await eventually(both_died)
         await moment_of_its_own()
         since = datetime.now(UTC)
         await moment_of_its_own()

@@ -6,18 +6,23 @@ A job is its record, as `Place.dump` shows it; everything else follows from that
 from typing import Any
 
 from aioq.broker.scripts import NewJob, Settlement
+from tests.broker.fsck import place_of
 from tests.broker.place import CURRENT, record
+from tests.model.workers import Workers
 
 FINAL = {"completed", "failed", "revoked"}
-OF_A_RUN = ("token", "worker", "started")
+OF_A_RUN = ("token", "worker", "started", "mark")
 
 
 class Model:
     """All jobs of an app."""
 
-    def __init__(self, now: int, dead_max: int) -> None:
+    def __init__(self, now: int, dead_max: int, limits: dict[str, float]) -> None:
         self.now = now
         self.dead_max = dead_max
+        self.limits = limits
+        """Deaths of a worker that bury a job, by task, where they are not 3."""
+        self.workers = Workers(now)
         self.jobs: dict[str, dict[str, Any]] = {}
         self.payloads: dict[str, bytes] = {}
         self.tokens: dict[str, bytes] = {}
@@ -28,6 +33,11 @@ class Model:
         self.delayed: dict[str, int] = {}
         self.dead: dict[str, int] = {}
 
+    def advance(self, ms: int) -> None:
+        """Let time pass."""
+        self.now += ms
+        self.workers.now = self.now
+
     def enqueue(self, new: NewJob) -> bool:
         """Create a job, unless its id is known; tell whether this call made it."""
         name, expires = new.job_id, self.now + int(new.expires or 0)
@@ -35,39 +45,61 @@ class Model:
             return new.nonce in {"", self.jobs[name].get("nonce")}
         optional = {"nonce": new.nonce, "expires": new.expires and expires}
         given = {field: value for field, value in optional.items() if value}
-        self.jobs[name] = record("queued", lane=new.lane, enqueued=self.now, **given)
+        self.jobs[name] = record("queued", lane=new.lane, enqueued=self.now, task=new.task, **given)
         self.payloads[name] = new.payload
         self._wait(name, int(new.due or 0))
         if name in self.delayed and new.expires:
             self.delayed[name] = min(self.delayed[name], expires)
         return True
 
-    def fetch(self, worker: str, room: int, lanes: list[str]) -> list[str]:
-        """Promote what is due, then hand out jobs."""
+    def fetch(self, worker: str, room: int, places: list[str]) -> list[str]:
+        """Promote what is due, then hand out jobs, but only one suspect."""
         for due, name in sorted((due, name) for name, due in self.delayed.items()):
             if due <= self.now:
                 del self.delayed[name]
                 if not self._expires(name):
                     self._queue(name)
         taken: list[str] = []
-        for lane in lanes:
-            for name in list(self.lanes.get(lane, [])):
-                job = self.jobs[name]
-                if job["state"] != "queued" or len(taken) == room:
+        has_suspect = False
+        for place in places:
+            for name in list(self.lanes.get(place, [])):
+                job, is_suspect = self.jobs[name], place.endswith(":z")
+                if job["state"] != "queued" or len(taken) == room or (is_suspect and has_suspect):
                     continue
                 if self._expires(name):
-                    self.lanes[lane].remove(name)
+                    self.lanes[place].remove(name)
                     continue
                 job |= {"state": "running", "worker": worker, "started": self.now - job["enqueued"]}
                 taken.append(name)
+                has_suspect = has_suspect or is_suspect
         return taken
+
+    def mark(self, name: str, token: bytes, mark: str) -> bool:
+        """Note that a delivery waits inside its worker (v), or has started then (s)."""
+        job = self.jobs[name]
+        if job["state"] != "running" or self.tokens[name] != token:
+            return False
+        if mark == "v":
+            job["mark"] = "v"
+        else:
+            job.pop("mark", None)
+            job["started"] = self.now - job["enqueued"]
+        return True
 
     def settle(self, words: list[Settlement]) -> str:
         """Say the last word on some deliveries: all are judged before anything changes."""
-        verdicts = [self._judge(word.job_id.decode(), word.entry_id) for word in words]
+        verdicts: list[str] = []
+        judged: set[tuple[bytes, bytes]] = set()
+        for word in words:
+            verdict = self._judge(word.job_id.decode(), word.entry_id)
+            verdicts.append("D" if (word.job_id, word.entry_id) in judged else verdict)
+            judged |= {(word.job_id, word.entry_id)} if verdict == "K" else set()
         for word, verdict in zip(words, verdicts, strict=True):
+            name = word.job_id.decode()
             if verdict == "K":
-                self._apply(word.job_id.decode(), word.op, int(word.argument or 0), word.value)
+                self._apply(name, word.op, int(word.argument or 0), word.value)
+            elif verdict == "D" and self.jobs[name]["state"] == "revoked":
+                self.workers.hear(self.jobs[name].get("worker"), word.entry_id, name)
         return "".join(verdicts)
 
     def _judge(self, name: str, token: bytes) -> str:
@@ -80,28 +112,86 @@ class Model:
 
     def _apply(self, name: str, op: str, argument: int, value: bytes) -> None:
         job = self.jobs[name]
-        self.lanes[job["lane"]].remove(name)
+        self._leave_lane(name)
         since = job.get("unknown_since", self.now)
-        if op == "c":
+        if "revoke" in job:
+            self._revoked(name)
+        elif op == "c":
             self._finish(name, "completed", value if argument else None)
         elif op == "f" or (op == "u" and self.now - since >= argument):
-            self._finish(name, "failed", value)
-            self.dead[name] = self.now
-            oldest = sorted(self.dead, key=lambda each: (self.dead[each], each))
-            for each in oldest[: max(len(oldest) - self.dead_max, 0)]:
-                # Its record stays for a while: a resend must find it.
-                del self.dead[each], self.payloads[each]
-                self.values.pop(each, None)
+            self._bury(name, value)
+        elif op == "l":
+            self._crash(name, value)
         else:
             if op == "u":
                 job["unknown_since"] = since
                 argument = min(max(self.now - since, 1000), 30_000, argument)
             elif op == "r":
                 job["retries"], self.values[name] = job.get("retries", 0) + 1, value
-            job["ended"] = job.get("ended", 0) + 1
-            for field in OF_A_RUN:
-                job.pop(field, None)
-            self._wait(name, argument)
+                job.pop("unknown_since", None)
+                argument = max(argument, 1 if job.pop("crashes", 0) else 0)
+            self._again(name, argument)
+
+    def held_by(self, worker: str) -> list[str]:
+        """Return the jobs that a worker holds, in the order of their entries."""
+        holds = {"state": "running", "worker": worker}.items()
+        return [
+            name
+            for lane in self.lanes.values()
+            for name in lane
+            if holds <= self.jobs[name].items()
+        ]
+
+    def take_over(self, names: list[str], *, is_crash: bool) -> None:
+        """End deliveries whose worker is dead, or has left, or never heard of them."""
+        for name in names:
+            job = self.jobs[name]
+            self._leave_lane(name)
+            if "revoke" in job:
+                self._revoked(name)
+            elif is_crash and "mark" not in job:
+                self._crash(name, b"a long story of the death of a worker, over 64 bytes " * 2)
+            else:
+                self._again(name, 0)
+
+    def revoke(self, name: str, *, at_once: bool, keep_ms: int) -> bool:
+        """End a job on request."""
+        job = self.jobs[name]
+        if job["state"] in FINAL:
+            return False
+        is_running = job["state"] == "running"
+        if is_running:
+            self.workers.tell(job["worker"], self.tokens[name], name)
+        if is_running and not at_once:
+            job.setdefault("revoke", str(keep_ms))
+            return True
+        if job["state"] == "delayed":
+            del self.delayed[name]
+        else:
+            self._leave_lane(name)
+        self._finish(name, "revoked", b"revoked")
+        return True
+
+    def _leave_lane(self, name: str) -> None:
+        self.lanes[self._place(name)].remove(name)
+
+    def _place(self, name: str) -> str:
+        return place_of(self.jobs[name]["lane"], self.jobs[name].get("crashes", 0))
+
+    def _crash(self, name: str, value: bytes) -> None:
+        job = self.jobs[name]
+        job["crashes"] = crashes = job.get("crashes", 0) + 1
+        if crashes >= self.limits.get(job["task"], 3):
+            self._bury(name, value)
+        else:
+            self._again(name, min(2**crashes, 30) * 1000 if crashes > 1 else 0)
+
+    def _again(self, name: str, pause: int) -> None:
+        job = self.jobs[name]
+        job["ended"] = job.get("ended", 0) + 1
+        for field in OF_A_RUN:
+            job.pop(field, None)
+        self._wait(name, pause)
 
     def _wait(self, name: str, pause: int) -> None:
         if pause <= 0:
@@ -112,13 +202,26 @@ class Model:
 
     def _queue(self, name: str) -> None:
         self.jobs[name]["state"] = "queued"
-        self.lanes.setdefault(self.jobs[name]["lane"], []).append(name)
+        self.lanes.setdefault(self._place(name), []).append(name)
 
     def _expires(self, name: str) -> bool:
         if self.jobs[name].get("expires", self.now + 1) > self.now:
             return False
         self._finish(name, "revoked", b"expired")
         return True
+
+    def _revoked(self, name: str) -> None:
+        self.workers.hear(self.jobs[name]["worker"], self.tokens[name], name)
+        self._finish(name, "revoked", b"revoked")
+
+    def _bury(self, name: str, value: bytes) -> None:
+        self._finish(name, "failed", value)
+        self.dead[name] = self.now
+        oldest = sorted(self.dead, key=lambda each: (self.dead[each], each))
+        for each in oldest[: max(len(oldest) - self.dead_max, 0)]:
+            # Its record stays for a while: a resend must find it.
+            del self.dead[each], self.payloads[each]
+            self.values.pop(each, None)
 
     def _finish(self, name: str, state: str, value: bytes | None) -> None:
         job = self.jobs[name]
@@ -132,8 +235,9 @@ class Model:
     def dump(self) -> dict[str, Any]:
         """Return what the server should hold; see `Place.dump`."""
         found: dict[str, Any] = {
-            f"s:{lane}": [(n, self.payloads[n], self.jobs[n].get("worker")) for n in names]
-            for lane, names in self.lanes.items()
+            f"s:{place}": [(n, self.payloads[n], self.jobs[n].get("worker")) for n in names]
+            for place, names in self.lanes.items()
+            if names
         }
         for name, job in self.jobs.items():
             found[f"j:{name}"] = {**job, **self._token(name, job["state"])}
@@ -142,7 +246,8 @@ class Model:
             if name in self.values:
                 found[f"v:{name}"] = self.values[name]
         sets = {"d": self.delayed, "x": self.dead}
-        return found | {name: members for name, members in sets.items() if members}
+        found |= {name: members for name, members in sets.items() if members}
+        return found | self.workers.dump()
 
     def _token(self, name: str, state: str) -> dict[str, str]:
         if state in {"queued", "running"}:

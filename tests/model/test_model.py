@@ -6,6 +6,7 @@ counted that was not asked for, no payload is mixed up, and a zombie's word chan
 """
 
 import asyncio
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -22,19 +23,28 @@ from hypothesis.stateful import (
 )
 
 from aioq.broker import broker as broker_module
+from aioq.broker import scripts
 from aioq.broker.broker import Broker
-from aioq.broker.scripts import Delivery, NewJob, Settlement
+from aioq.broker.scripts import Delivery, Limit, NewJob, Reaped, Settlement, Update
 from aioq.broker.topology import parse
+from aioq.core.errors import AioqError
+from tests.broker import calls as broker_calls
 from tests.broker.clock import Clock
+from tests.broker.fsck import place_of
 from tests.broker.place import Place, dumped, new_job
 from tests.model.model import Model
 
 pytestmark = pytest.mark.broker
 
 LANES = ["mail:9", "default:5", "default:0"]
-WORKERS = ["w1", "w2"]
+SUSPECTS = ["default:z", "mail:z"]
+WORKERS = ["w1", "w2", "w3"]
+LIMITS = {"fragile": 0, "tough": math.inf}
 DEAD_MAX = 2
 KEEP_MS = 3_600_000
+IGNORED = ("b:", "l", "o", "ss", "sv:", "w:")
+"""What follows from the rest, and is checked for itself."""
+LEASE_MS = 30_000
 PAUSES = st.sampled_from([0, 1, 10, 500])
 
 
@@ -44,6 +54,11 @@ class Held:
 
     job_id: str
     token: bytes
+
+    @property
+    def name(self) -> bytes:
+        """Its name in a call."""
+        return self.token + b" " + self.job_id.encode()
 
 
 class Machine(RuleBasedStateMachine):
@@ -57,15 +72,16 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.place.admin("FLUSHDB")
-        self.place.lease(*WORKERS)
         self.patch = pytest.MonkeyPatch()
         self.clock = Clock(self.place)
         self.patch.setattr("aioq.broker.scripts.load", Clock.load)
         self.patch.setattr(broker_module, "DEAD_LETTERS", DEAD_MAX)
-        self.model = Model(self.clock.now_ms, DEAD_MAX)
+        self.model = Model(self.clock.now_ms, DEAD_MAX, LIMITS)
         self.made = 0
         self.runner = asyncio.Runner()
         self.broker = self.runner.run(self._open())
+        for worker in WORKERS:
+            self.register(worker)
 
     async def _open(self) -> Broker:
         topology = parse(self.place.url, prefix=self.place.prefix)
@@ -81,16 +97,17 @@ class Machine(RuleBasedStateMachine):
         target=calls,
         count=st.integers(1, 4),
         lane=st.sampled_from(LANES),
+        task=st.sampled_from(["add", "add", *LIMITS]),
         due=st.none() | PAUSES,
         expires=st.none() | PAUSES,
     )
-    def enqueue(self, count: int, lane: str, due: int | None, expires: int | None) -> list[NewJob]:
-        jobs: list[NewJob] = []
-        for _ in range(count):
-            self.made += 1
-            jobs.append(
-                new_job(f"{self.made:03}", lane=lane, due=_after(due), expires=_after(expires))
-            )
+    def enqueue(
+        self, count: int, lane: str, task: str, due: int | None, expires: int | None
+    ) -> list[NewJob]:
+        after = {"due": _after(due), "expires": _after(expires)}
+        names = [f"{self.made + n:03}" for n in range(count)]
+        self.made += count
+        jobs = [new_job(name, lane=lane, task=task, **after) for name in names]
         self._enqueue(jobs)
         return jobs
 
@@ -112,28 +129,148 @@ class Machine(RuleBasedStateMachine):
         """As after a lost reply."""
         self._enqueue(jobs)
 
+    @rule(worker=st.sampled_from(WORKERS))
+    def register(self, worker: str) -> None:
+        limits = [Limit("fragile", "0"), Limit("tough", "inf"), Limit("add", "")]
+        broker_calls.register(self.place, worker, lease_ms=LEASE_MS, limits=limits)
+        self.model.workers.register(worker, LEASE_MS)
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def beat(self, worker: str) -> None:
+        beaten = broker_calls.beat(self.place, worker, lease_ms=LEASE_MS)
+        orders = {f"{token.decode()} {name.decode()}" for token, name in beaten.revokes}
+        expected = self.model.workers.beat(worker, LEASE_MS)
+        assert (beaten.alive, beaten.overdue, orders) == expected
+
     @rule(
         target=held,
         worker=st.sampled_from(WORKERS),
         room=st.integers(0, 5),
         lanes=st.permutations(LANES),
         count=st.integers(1, 3),
+        suspects=st.sampled_from([SUSPECTS, SUSPECTS, SUSPECTS[:1], []]),
+        is_lost=st.sampled_from([False, False, False, True]),
     )
-    def fetch(self, worker: str, room: int, lanes: list[str], count: int) -> object:
-        expected = self.model.fetch(worker, room, lanes[:count])
-        fetched = self.runner.run(
-            self.broker.fetch(worker, room=room, keep_ms=KEEP_MS, lanes=lanes[:count])
-        )
+    def fetch(
+        self,
+        worker: str,
+        room: int,
+        lanes: list[str],
+        count: int,
+        suspects: list[str],
+        is_lost: bool,  # noqa: FBT001 - Hypothesis gives it by name
+    ) -> object:
+        """With the reply lost, the worker remembers nothing of it."""
+        model, places = self.model, [*suspects, *lanes[:count]]
+        epoch = model.workers.epochs.get(worker, 0)
+        fetching = self.broker.fetch(worker, epoch=epoch, room=room, keep_ms=KEEP_MS, lanes=places)
+        fetched = self.runner.run(fetching)
+        if not model.workers.is_alive(worker):
+            assert fetched == (-1, 0, [], [])
+            return multiple()
+        expected = model.fetch(worker, room, places)
         assert [each.job_id.decode() for each in fetched.deliveries] == expected
         assert fetched.dropped == []
         for name, delivery in zip(expected, fetched.deliveries, strict=True):
-            self._check(name, delivery, lanes)
-        return multiple(*(Held(each.job_id.decode(), each.entry_id) for each in fetched.deliveries))
+            self._check(name, delivery, places)
+        found = [Held(each.job_id.decode(), each.entry_id) for each in fetched.deliveries]
+        return multiple(*([] if is_lost else found))
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def fetch_late(self, worker: str) -> None:
+        """From before a recovery: it was on its way for long, and nobody waits for its reply."""
+        epoch = self.model.workers.epochs.get(worker, 0)
+        if epoch and self.model.workers.is_alive(worker):
+            with pytest.raises(AioqError, match="too late"):
+                broker_calls.fetch(self.place, worker=worker, epoch=epoch - 1, lanes=LANES)
+
+    @rule(
+        worker=st.sampled_from(WORKERS),
+        known=st.lists(held, max_size=8),
+        is_new=st.sampled_from([True, True, False]),
+    )
+    def recover(self, worker: str, known: list[Held], is_new: bool) -> None:  # noqa: FBT001 - by name
+        model, names = self.model, [each.name for each in known]
+        epoch = model.workers.epochs.get(worker, 0) + is_new
+        call = scripts.recover(self.place.prefix, worker=worker, epoch=epoch, most=250, known=names)
+        if not model.workers.is_alive(worker):
+            assert self.place.run(call) == 0
+        elif not model.workers.may_recover(worker, epoch):
+            with pytest.raises(AioqError, match="too late"):
+                self.place.run(call)
+        else:
+            lost = [
+                name
+                for name in model.held_by(worker)
+                if model.tokens[name] + b" " + name.encode() not in names
+            ]
+            assert self.place.run(call) == len(lost)
+            model.take_over(lost, is_crash=False)
+
+    @rule(held=held, mark=st.sampled_from("vvs"))
+    def note(self, held: Held, mark: str) -> None:
+        updates = [Update(held.job_id.encode(), held.token, mark, b"")]
+        noted = self.place.run(scripts.update(self.place.prefix, count=1, updates=updates))
+        assert noted == [self.model.mark(held.job_id, held.token, mark)]
+
+    @rule(jobs=calls, at_once=st.booleans())
+    def revoke(self, jobs: list[NewJob], at_once: bool) -> None:  # noqa: FBT001 - by name
+        names = [job.job_id for job in jobs]
+        accepted = broker_calls.revoke(self.place, *names, at_once=at_once, keep_ms=KEEP_MS)
+        assert accepted == [
+            self.model.revoke(name, at_once=at_once, keep_ms=KEEP_MS) for name in names
+        ]
+
+    @rule(most=st.sampled_from([1, 2, 250]))
+    def reap(self, most: int) -> None:
+        workers = self.model.workers
+        expected = [] if workers.watch(LEASE_MS) else workers.overdue()
+        reaped = broker_calls.reap(self.place, lease_ms=LEASE_MS, most=most, dead_max=DEAD_MAX)
+        self._reaped(reaped, expected, most, is_crash=True)
+
+    @rule(
+        worker=st.sampled_from(WORKERS),
+        most=st.sampled_from([1, 250, 250]),
+        is_crash=st.booleans(),
+    )
+    def reap_by_name(self, worker: str, most: int, is_crash: bool) -> None:  # noqa: FBT001 - by name
+        """Its death was seen, or it leaves."""
+        reaped = broker_calls.reap(
+            self.place, worker, is_crash=is_crash, most=most, dead_max=DEAD_MAX
+        )
+        self._reaped(reaped, [worker], most, is_crash=is_crash)
+
+    def _reaped(self, reaped: Reaped, dead: list[str], most: int, *, is_crash: bool) -> None:
+        """Do the same to the model; which jobs a bounded call took first is the server's choice."""
+        model, room, done = self.model, most, list[str]()
+        still_held = self._held_on_the_server()
+        for worker in dead:
+            model.workers.end(worker)
+            held = model.held_by(worker)
+            taken = [name for name in held if name not in still_held]
+            assert len(taken) == min(len(held), room)
+            model.take_over(taken, is_crash=is_crash)
+            room -= len(taken)
+            if len(taken) < len(held):
+                break
+            model.workers.forget(worker)
+            done.append(worker)
+        assert reaped == (most - room, done != dead, done)
+
+    def _held_on_the_server(self) -> set[str]:
+        """Return the jobs whose delivery is the one that the model knows of."""
+        keys = self.place.snapshot()
+        dump = dumped(keys)
+        return {
+            name
+            for name, token in self.model.tokens.items()
+            if dump[f"j:{name}"]["state"] == "running" and self.place.token(name) == token
+        }
 
     @rule(
         target=words,
         held=held,
-        op=st.sampled_from("ccrrfffnnu"),
+        op=st.sampled_from("ccrrfffnnulll"),
         pause=PAUSES,
         value=st.sampled_from([b"small", b"large" * 20]),
     )
@@ -142,9 +279,11 @@ class Machine(RuleBasedStateMachine):
         self._settle(words)
         return words
 
-    @rule(target=words, several=st.lists(held, min_size=2, max_size=4, unique=True))
-    def settle_a_batch(self, several: list[Held]) -> list[Settlement]:
-        words = [_word(held, op, 10, b"value") for held, op in zip(several, "crnf", strict=False)]
+    @rule(
+        target=words, several=st.lists(held, min_size=2, max_size=5), ops=st.permutations("crnfl")
+    )
+    def settle_a_batch(self, several: list[Held], ops: list[str]) -> list[Settlement]:
+        words = [_word(held, op, 10, b"value") for held, op in zip(several, ops, strict=False)]
         self._settle(words)
         return words
 
@@ -153,10 +292,10 @@ class Machine(RuleBasedStateMachine):
         """As after a lost reply, or long after, by a worker that was frozen."""
         self._settle(words)
 
-    @rule(ms=PAUSES | st.just(40_000))
+    @rule(ms=PAUSES | st.sampled_from([4000, 10_000, 10_000, 16_000, 40_000]))
     def advance(self, ms: int) -> None:
         self.clock.advance(ms)
-        self.model.now = self.clock.now_ms
+        self.model.advance(ms)
 
     @invariant()
     def the_server_holds_what_the_model_holds(self) -> None:
@@ -164,19 +303,20 @@ class Machine(RuleBasedStateMachine):
             return
         keys = self.place.snapshot()
         assert self.place.problems(keys) == []
-        ignored = ("l", "lw", "b:")
         dump = {
             name: value
             for name, value in dumped(keys).items()
-            if not name.startswith(ignored) and not self._is_left_over(name)
+            if not name.startswith(IGNORED) and not self._is_left_over(name)
+            if value or not name.startswith("s:")
         }
         expected = self.model.dump()
         assert dump == {name: expected[name] for name in expected if not self._is_left_over(name)}
 
-    def _check(self, name: str, delivery: Delivery, lanes: list[str]) -> None:
+    def _check(self, name: str, delivery: Delivery, places: list[str]) -> None:
         job, model = self.model.jobs[name], self.model
         assert delivery.payload == model.payloads[name]
-        assert lanes[delivery.lane] == job["lane"]
+        assert delivery.task.decode() == job["task"]
+        assert places[delivery.lane] == place_of(job["lane"], job.get("crashes", 0))
         assert delivery.retries == job.get("retries", 0)
         assert delivery.deliveries == job.get("ended", 0) + 1
         assert delivery.due_ms == job.get("due", 0)
@@ -203,7 +343,7 @@ def _after(ms: int | None) -> str:
 
 
 def _word(held: Held, op: str, pause: int, value: bytes) -> Settlement:
-    argument: str | int = {"c": KEEP_MS if pause else 0, "f": "", "u": pause * 100}.get(
+    argument: str | int = {"c": KEEP_MS if pause else 0, "f": "", "l": "", "u": pause * 100}.get(
         op, f"+{pause}"
     )
     return Settlement(held.job_id.encode(), held.token, op, argument, value)

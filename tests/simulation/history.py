@@ -40,11 +40,30 @@ class History:
         """The server's clock."""
         self.true_ms = 0.0
         self.stories: dict[str, Story] = {}
+        self.present: dict[str, Story] = {}
+        """Those whose records are not forgotten."""
+        self.has_gone_back = False
+        """Whether the clock, or the server, was ever set back."""
         self.incarnations: dict[str, Incarnation] = {}
         self.limits: dict[str, str] = {}
         self.figures: Counter[str] = Counter()
         self.touched: list[str] = []
         """The jobs that the last call has changed."""
+
+    def begin(self, story: Story) -> None:
+        """Tell of a job that somebody is about to enqueue."""
+        self.stories[story.job_id] = self.present[story.job_id] = story
+
+    def forget(self, story: Story) -> None:
+        """Tell that the record of an ended job is gone."""
+        story.is_forgotten = True
+        self.present.pop(story.job_id, None)
+
+    def acknowledged(self, job_id: str) -> None:
+        """Tell that a caller was promised a job."""
+        story = self.stories[job_id]
+        story.is_acked = True
+        self.figures["acknowledged"] += 1
 
     def note(self, message: Message, reply: Any) -> None:  # noqa: ANN401 - as the script has it
         """Judge a call and its reply."""
@@ -60,10 +79,33 @@ class History:
         text = str(error)
         if message.kind == "enqueue" and "OOM" in text:
             self.figures["enqueues refused by a full server"] += 1
-        elif message.kind == "fetch" and "comes too late" in text:
-            self.figures["fetches refused for their epoch"] += 1
+        elif message.kind in {"fetch", "recover"} and "comes too late" in text:
+            self.figures["calls refused for their epoch"] += 1
         else:
             raise Violation(f"the server refused what it must take: {text}")
+
+    def restore(self, touched: set[str], leases: dict[str, float], limits: dict[str, str]) -> None:
+        """Go back with a server that has lost its last calls; nothing else may have changed.
+
+        Args:
+            touched: the jobs that the lost calls had changed.
+            leases: those of the workers.
+            limits: those of the tasks.
+        """
+        self.has_gone_back = True
+        stories = list(self.present.values())
+        for story, found in zip(stories, self._look(list(self.present)), strict=True):
+            if story.job_id in touched or (found and story.has_expired_by(found)):
+                story.is_torn = True
+                story.adopt(found)
+                if not story.state:
+                    self.figures["jobs lost with the log"] += 1
+            else:
+                self._compare("I1", story, found)
+        for incarnation in self.incarnations.values():
+            if leases.get(incarnation.name, 0) > 0:
+                incarnation.is_reaped = False
+        self.limits = dict.fromkeys(self.limits, "3") | limits
 
     def started(self, run: Run) -> None:
         """Note that a process runs a job; I4."""
@@ -127,6 +169,8 @@ class History:
         token = delivery.entry_id
         if token in story.tokens:
             self._fail("I5", story, f"had the token {token!r} before")
+        if not self.has_gone_back and _moment(token) <= _moment(story.token):
+            self._fail("I5", story, f"had a larger token than {token!r}")
         if (lane, delivery.retries, delivery.deliveries) != (
             story.lane,
             story.retries,
@@ -172,14 +216,16 @@ class History:
                 self.touched.append(story.job_id)
 
     def _note_register(self, _: int, worker: str, limits: Iterable[Limit]) -> None:
-        self.incarnations[worker].renewed_at_ms = self.true_ms
+        incarnation = self.incarnations[worker]
+        incarnation.renewed_at_ms = self.true_ms
+        incarnation.is_reaped = False  # a register that came too late; nobody beats, so it ends
         self.limits |= {each.task: each.limit or "3" for each in limits}
 
     def _note_beat(self, reply: Beaten, worker: str) -> None:
         incarnation = self.incarnations[worker]
         if not reply.alive:
             return
-        if incarnation.is_reaped and not incarnation.has_left:
+        if incarnation.is_reaped:
             raise Violation(f"I4: {worker} was reaped, and its lease is renewed")
         incarnation.renewed_at_ms = self.true_ms
 
@@ -208,6 +254,8 @@ class History:
         if incarnation.is_reaped:
             return
         incarnation.is_reaped = True
+        if incarnation.is_replaced:
+            return
         if not incarnation.process.is_alive or incarnation.has_left:
             return
         if named:
@@ -224,8 +272,9 @@ class History:
     def _note_recover(self, given: int, worker: str, known: Sequence[bytes]) -> None:
         for story, found in self._changes({worker}) if given else []:
             runs = [run for run in story.runs if run.token == story.token]
-            if story.token in known or any(run.process.is_alive for run in runs):
-                self._fail("I4", story, f"is given back while {runs} goes on")
+            delivery = story.token + b" " + story.job_id.encode()
+            if delivery in known or any(run.process.is_alive for run in runs):
+                self._fail("I4", story, f"is given back while {runs} goes on; {found}")
             if story.is_revoked:
                 story.finish("x")
             else:
@@ -303,7 +352,7 @@ class History:
         """Return what runs as far as is known, on these workers, and does so no more."""
         running = [
             story
-            for story in self.stories.values()
+            for story in self.present.values()
             if story.state == "r" and (workers is None or story.holder in workers)
         ]
         seen = self._look([story.job_id for story in running])
@@ -319,3 +368,8 @@ class History:
 
     def _fail(self, name: str, story: Story, text: str) -> None:
         raise Violation(f"{name}: job {story.job_id} of {story.job.task} {text}\n{story}")
+
+
+def _moment(token: bytes) -> tuple[int, ...]:
+    """Return what the order of tokens is."""
+    return tuple(map(int, token.split(b"-"))) if token else (0,)

@@ -30,6 +30,12 @@ class Found(NamedTuple):
     due_ms: int
     worker: str
     waits: bool
+    nonce: str
+    handled_by: str
+    expires_ms: int | None
+    unknown_since: int | None
+    has_payload: bool
+    """Whether it can be replayed."""
 
 
 class Run(NamedTuple):
@@ -175,6 +181,9 @@ class Story:
             self.token = found.token
         if found.state == "d":
             self.due_ms = found.due_ms
+        self.nonce, self.handled_by = found.nonce, found.handled_by
+        self.expires_ms, self.unknown_since = found.expires_ms, found.unknown_since
+        self.is_discarded = self.state == "f" and not found.has_payload
 
     def differs_from(self, found: Found | None, now_ms: int) -> str:
         """Say in what the record is not what it should be; "" for nothing."""
@@ -192,6 +201,10 @@ class Story:
         if state == "r" and (found.token, found.worker) != (self.token, self.holder):
             return f"it runs as {found.token!r} on {found.worker}, and not as {self}"
         return ""
+
+    def has_expired_by(self, found: Found) -> bool:
+        """Tell whether it was known to have expired, and has not."""
+        return self.state == "x" and self.expires_ms is not None and found.state != "x"
 
     def has_expired(self, found: Found, now_ms: int) -> bool:
         """Tell whether it ended because nobody came for it in time; note it if so."""
@@ -214,3 +227,5 @@ class Incarnation:
     has_left: bool = False
     gave_up: bool = False
     """Whether it left with words that the server had not taken."""
+    is_replaced: bool = False
+    """Whether its process has taken another name."""

@@ -66,7 +66,15 @@ class Hear(NamedTuple):
     ms: float | None = None
 
 
-Turn = Generator[Ask | Pause | Hear, Any, T]
+class Listen(NamedTuple):
+    """Wait at the server for a token of one of some doorbells, as BLPOP does."""
+
+    queues: tuple[str, ...]
+    ms: float
+
+
+Wait = Ask | Pause | Hear | Listen
+Turn = Generator[Wait, Any, T]
 
 
 class Lost(Exception):
@@ -85,6 +93,10 @@ class Process:
         """Until when its event loop does not turn; its threads do."""
         self.cut_until = 0.0
         """Until when nothing of it reaches the server, or comes back."""
+        self.is_cut_backwards = False
+        """Whether only the replies are cut off."""
+        self.troubles: list[tuple[float, float]] = []
+        """When it could not have kept its lease, whatever it did: begin and end."""
 
     def spawn(self, name: str, generator: Turn[None], *, in_loop: bool = True) -> "Service":
         """Start a service."""
@@ -112,6 +124,8 @@ class Service:
         self.ticket = 0
         """Grows with each turn, so that a timer or signal of an earlier wait finds nobody."""
         self.is_over = False
+        self.losses = 0
+        """How many of its messages were lost in a row."""
         self._value: object = None
         self._error: Exception | None = None
 
@@ -123,7 +137,7 @@ class Service:
         self.ticket += 1
         self._value, self._error = value, error
 
-    def resume(self) -> Ask | Pause | Hear | None:
+    def resume(self) -> Wait | None:
         """Take a turn; None: it was the last one."""
         value, error = self.begin()
         try:

@@ -54,6 +54,15 @@ def crunch(self: Context, size: int) -> list[float]:
     return []
 
 
+@app.task(time_limit=300, soft_time_limit=250.5, max_crashes=None, acks_late=False)
+async def limited() -> bool:
+    return True
+
+
+@app.task(executor="process", time_limit=None, soft_time_limit=None, max_crashes=1)
+def limited_in_a_process() -> None: ...
+
+
 @app.task(bind=False)
 async def nothing() -> None: ...
 
@@ -147,6 +156,8 @@ async def contexts(ctx: Context) -> None:
     assert_type(current_job(), Context)
     assert_type(ctx.request.eta, datetime | None)
     assert_type(ctx.headers, dict[str, Any])
+    if ctx.cancel_reason == "time limit":
+        return
     await ctx.progress(1, 2, "half", extra=3)
     await ctx.update_state(meta={"current": 1})
 

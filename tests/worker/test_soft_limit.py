@@ -1,7 +1,8 @@
-"""The soft limit inside a coroutine: it arrives once, leaks nothing, and swallows nobody's error."""
+"""The soft limit inside a coroutine: it arrives once, leaks nothing, and swallows no error."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -15,12 +16,16 @@ from tests.eventually import eventually
 Body = Callable[[], Coroutine[Any, Any, Any]]
 
 
+def context() -> Context:
+    request = Request(id="id", retries=0, deliveries=1, eta=None)
+    return Context(request=request, task_name="body", queue="q")
+
+
 class Run:
     """A coroutine behind a soft limit, and the task that awaits it."""
 
     def __init__(self, body: Body) -> None:
-        request = Request(id="id", retries=0, deliveries=1, eta=None)
-        self.context = Context(request=request, task_name="body", queue="q")
+        self.context = context()
         self.task = asyncio.ensure_future(self._await(body))
         self.limit: SoftLimit
 
@@ -61,7 +66,7 @@ def exceeded(ended: object) -> bool:
     """Tell whether a run ended with the soft limit, which older task groups put into a group."""
     while isinstance(ended, BaseExceptionGroup) and len(ended.exceptions) == 1:  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         ended = ended.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return isinstance(ended, SoftTimeLimitExceeded)  # pyright: ignore[reportUnknownArgumentType]
+    return isinstance(ended, SoftTimeLimitExceeded)
 
 
 async def for_ever() -> None:
@@ -121,17 +126,22 @@ async def test_it_comes_once() -> None:
     assert await interrupted(body) == ["soft", "timeout", "timeout"]
 
 
-async def test_after_the_end_it_does_nothing() -> None:
-    run = await start(lambda: asyncio.sleep(0, "done"))
-    assert await run.task == "done"
-    run.interrupt()
+async def test_after_the_end_it_does_nothing_to_whoever_comes_next() -> None:
+    async def body() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        limit = SoftLimit(asyncio.sleep(0), task=task, context=context(), seconds=3)
+        await limit
+        limit.interrupt()
+        await asyncio.sleep(0)
+        return "undisturbed"
 
-    assert run.task.result() == "done"
+    assert await asyncio.ensure_future(body()) == "undisturbed"
 
 
 async def test_it_reaches_a_coroutine_that_only_yields() -> None:
     async def body() -> None:
-        while True:
+        for _ in range(1000):
             await asyncio.sleep(0)
 
     assert exceeded(await interrupted(body))
@@ -246,7 +256,7 @@ Order = Callable[[Run, Callable[[], object]], None]
 
 @both_orders
 async def test_a_timeout_of_the_same_moment_is_raised_too(order: Order) -> None:
-    """asyncio makes one CancelledError of two cancellations; both must arrive for what they are."""
+    """Of two cancellations asyncio makes one error; both must arrive for what they are."""
     timeout = asyncio.timeout(None)
 
     async def body() -> list[str]:
@@ -395,7 +405,11 @@ async def test_a_child_that_swallows_it_only_puts_it_off() -> None:
             seen.append("soft")
         return seen
 
-    assert await interrupted(body) == ["swallowed", "soft"]
+    run = await start(body)
+    run.interrupt()
+
+    assert await run.task == ["swallowed", "soft"]
+    assert run.task.cancelling() == 0
 
 
 async def test_an_error_in_a_childs_cleaning_up_arrives_before_it() -> None:
@@ -417,6 +431,22 @@ async def test_an_error_in_a_childs_cleaning_up_arrives_before_it() -> None:
         return seen
 
     assert await interrupted(body) == ["child", "soft"]
+
+
+async def test_a_cancellation_that_was_never_taken_back_does_not_hide_it() -> None:
+    async def body() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        await for_ever()
+
+    run = await start(body)
+    run.interrupt()
+
+    assert exceeded(await run.task)
+    assert run.task.cancelling() == 1
 
 
 async def test_it_does_not_wait_for_a_shielded_future() -> None:

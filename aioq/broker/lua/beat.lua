@@ -7,7 +7,7 @@
 --        queues     1 each   the queues it serves
 -- REPLY  alive      int      1 the lease runs; 0 there is none, and it must not come back
 --        overdue    int      workers whose lease has ended: somebody should reap them
---        revokes    list     jobs of this worker that were revoked while they run
+--        revokes    list     running jobs of this worker that were revoked: entry id, space, job id
 
 local call = redis.call
 local prefix = KEYS[1]
@@ -15,6 +15,8 @@ local worker, lease_ms, presence = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local FIRST_QUEUE = 4
 
 -- include now
+-- include lane
+-- include ring
 -- include watch
 
 call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
@@ -27,5 +29,15 @@ call('SET', prefix .. 'w:' .. worker, presence, 'PX', lease_ms * 10)
 for index = FIRST_QUEUE, #ARGV do
   call('SET', prefix .. 'sv:' .. ARGV[index], '', 'PX', lease_ms * 2)
 end
+
+-- A token that went to a worker which froze, or whose host died, has woken nobody: ring again.
+local function ring_again(queue)
+  if call('LLEN', prefix .. 'b:' .. queue) == 0 then ring(queue, 1) end
+end
+
+for _, lane in ipairs(call('SMEMBERS', prefix .. 'l')) do ring_again(queue_of(lane)) end
+local head = call('ZRANGE', prefix .. 'd', 0, 0, 'WITHSCORES')
+if head[2] and tonumber(head[2]) <= now_ms then ring_again(ARGV[FIRST_QUEUE]) end
+
 local overdue = call('ZCOUNT', prefix .. 'lw', '-inf', now_ms)
 return { 1, overdue, call('SMEMBERS', prefix .. 'cx:' .. worker) }

@@ -29,6 +29,7 @@ call('DEL', prefix .. '~') -- a write that a full server allows, so that the res
 -- include watch
 -- include lane
 -- include ring
+-- include silence
 -- include ready
 -- include finish
 -- include enqueued
@@ -120,9 +121,12 @@ for index, flag in ipairs(filled) do
   end
 end
 
--- Tokens of an empty queue wake nobody for anything; a queue with a rest wakes one more worker.
+-- Tokens of an empty queue wake nobody for anything, but for suspects that were not asked for here;
+-- a queue with a rest wakes one more worker.
 for queue, is_empty in pairs(empty) do
-  if is_empty then call('DEL', prefix .. 'b:' .. queue) end
+  if is_empty and call('SMISMEMBER', prefix .. 'l', queue .. ':z')[1] == 0 then
+    call('DEL', prefix .. 'b:' .. queue)
+  end
 end
 for queue in pairs(rest) do ring(queue, 1) end
 

@@ -20,7 +20,6 @@ local prefix = KEYS[1]
 local named, is_crash, lease_ms = ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
 local room, dead_ms, dead_max = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local WORKERS_PER_CALL = 4
-local KEEP_REVOKED_MS = 120000
 
 -- include now
 -- include lane
@@ -34,6 +33,7 @@ local KEEP_REVOKED_MS = 120000
 -- include bury
 -- include crash
 -- include revoked
+-- include silence
 -- include stream
 -- include watch
 
@@ -71,7 +71,7 @@ local function take_over(worker, lane, entry_id)
   if not record or record[TOKEN] ~= entry_id or has_ended(record[STATE]) then return end
   local payload = entry[2][4] or ''
   if record[REVOKE] then
-    revoked(job_id, record, KEEP_REVOKED_MS)
+    revoked(job_id, record, tonumber(record[REVOKE]))
   elseif not is_crash or not has_started(job_id, record) then
     again(job_id, record, now_ms, payload)
   else
@@ -79,13 +79,15 @@ local function take_over(worker, lane, entry_id)
   end
 end
 
-local lanes, taken, rest, reaped = call('SMEMBERS', prefix .. 'ss'), 0, 0, {}
+local lanes, taken, rest, reaped, broken = call('SMEMBERS', prefix .. 'ss'), 0, 0, {}, nil
 for _, worker in ipairs(dead) do
   call('ZADD', prefix .. 'lw', 'XX', 0, worker)
   for _, lane in ipairs(lanes) do
     local pending = redis.pcall('XPENDING', prefix .. 's:' .. lane, 'w', '-', '+', room + 1, worker)
-    if pending.err then
+    if pending.err and string.find(pending.err, 'NOGROUP', 1, true) then
       call('SREM', prefix .. 'ss', lane) -- the stream, or its group, was flushed away
+    elseif pending.err then
+      broken = pending -- said in the end: what the other lanes hold is taken over all the same
     else
       for n = 1, math.min(#pending, room) do take_over(worker, lane, pending[n][1]) end
       taken = taken + math.min(#pending, room)
@@ -93,7 +95,7 @@ for _, worker in ipairs(dead) do
       room = math.max(room - #pending, 0)
     end
   end
-  if rest == 1 then break end
+  if rest == 1 or broken then break end
   for _, lane in ipairs(lanes) do
     -- Now that it holds nothing: deleting a consumer drops its pending entries.
     redis.pcall('XGROUP', 'DELCONSUMER', prefix .. 's:' .. lane, 'w', worker)
@@ -107,4 +109,4 @@ end
 if #dead == WORKERS_PER_CALL then rest = 1 end
 trim()
 ring_all()
-return { taken, rest, reaped }
+return broken or { taken, rest, reaped }

@@ -27,5 +27,6 @@ for index = FIRST, #ARGV, STRIDE do
     call('HSET', prefix .. 'o', ARGV[index], ARGV[index + 1])
   end
 end
-call('ZADD', prefix .. 'lw', now_ms + lease_ms, worker)
+-- NX: one that comes late must not bring back a worker that is being reaped.
+call('ZADD', prefix .. 'lw', 'NX', now_ms + lease_ms, worker)
 return 1

@@ -18,6 +18,7 @@ local FIRST_JOB = 2
 -- include lane
 -- include ring
 -- include ready
+-- include delay
 
 call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
 local verdicts, arrivals = {}, {}
@@ -25,7 +26,7 @@ local verdicts, arrivals = {}, {}
 -- Queue one job; return its verdict.
 local function replay(job_id)
   local key, body = prefix .. 'j:' .. job_id, prefix .. 'y:' .. job_id
-  local record = call('HMGET', key, 's', 'l', 'q')
+  local record = call('HMGET', key, 's', 'l', 'q', 'k')
   local state = record[1]
   if not state then return '-' end
   if record[2] == nonce then return 'K' end
@@ -33,13 +34,20 @@ local function replay(job_id)
   local payload = call('GET', body)
   if not payload or payload == '' then return 'f' end
   local lane = record[3] or COMMON_LANE
+  local queue = queue_of(lane)
   call('ZREM', prefix .. 'x', job_id)
   call('DEL', body, prefix .. 'v:' .. job_id)
-  call('HDEL', key, 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'k', 'm', 'o', 'p', 'x')
+  call('HDEL', key, 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'i', 'k', 'm', 'o', 'p', 'x')
   call('HSET', key, 'l', nonce)
   call('PERSIST', key)
-  ready(job_id, lane, payload)
-  local queue = queue_of(lane)
+  if place_of(lane, record[4]) == lane then
+    ready(job_id, lane, payload)
+  else
+    -- It ran in another lane, where an entry of this millisecond may have the id that it would get
+    -- here, and the fence would let a late word about that one pass.
+    call('HSET', key, 's', 'd', 'd', now_ms + 1)
+    delay(job_id, now_ms + 1, payload)
+  end
   arrivals[queue] = (arrivals[queue] or 0) + 1
   return 'K'
 end

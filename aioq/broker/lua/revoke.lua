@@ -21,6 +21,7 @@ local MISSED_MS = 600000
 -- include finish
 -- include enqueued
 -- include revoked
+-- include silence
 -- include stream
 
 call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
@@ -30,7 +31,7 @@ local function tell(job_id, record)
   if not worker then return end
   call('PUBLISH', prefix .. 'k:' .. worker, record[TOKEN] .. ' ' .. job_id)
   local missed = prefix .. 'cx:' .. worker -- read by every beat, should the push be lost
-  call('SADD', missed, job_id)
+  call('SADD', missed, record[TOKEN] .. ' ' .. job_id)
   call('PEXPIRE', missed, MISSED_MS)
 end
 
@@ -42,7 +43,7 @@ for index = FIRST_JOB, #ARGV do
   local is_alive = state and not has_ended(state)
   accepted[#accepted + 1] = is_alive and '1' or '0'
   if is_alive and state == 'r' and not at_once then
-    if not record[REVOKE] then call('HSET', prefix .. 'j:' .. job_id, 'c', '1') end
+    if not record[REVOKE] then call('HSET', prefix .. 'j:' .. job_id, 'c', keep_ms) end
     tell(job_id, record)
   elseif is_alive then
     local token = record[TOKEN]
@@ -52,8 +53,11 @@ for index = FIRST_JOB, #ARGV do
       call('XDEL', prefix .. 's:' .. place, token)
       remove_if_empty(place)
     end
-    call('ZREM', prefix .. 'd', job_id)
-    call('DEL', prefix .. 'y:' .. job_id)
+    if state == 'd' then
+      call('ZREM', prefix .. 'd', job_id)
+      call('DEL', prefix .. 'y:' .. job_id)
+      silence(queue_of(record[LANE] or COMMON_LANE))
+    end
     revoked(job_id, record, keep_ms)
     if state == 'r' then tell(job_id, record) end
   end

@@ -23,7 +23,6 @@ local call = redis.call
 local prefix = KEYS[1]
 local count, dead_ms, dead_max = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local FIRST, STRIDE = 4, 5
-local KEEP_REVOKED_MS = 120000
 
 -- include now
 -- include lane
@@ -41,6 +40,7 @@ local KEEP_REVOKED_MS = 120000
 
 -- First pass: read and judge; nothing is written.
 local verdicts, records, payloads, acks, numbers = {}, {}, {}, {}, {}
+local judged, told = {}, {}
 for index = 1, count do
   local at = FIRST + (index - 1) * STRIDE
   local job_id, entry_id, op, argument = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
@@ -58,14 +58,16 @@ for index = 1, count do
   local state = record[STATE]
   if not state then
     verdicts[index] = 'G'
-  elseif has_ended(state) then
+  elseif has_ended(state) or judged[job_id] == entry_id then
     verdicts[index] = 'D'
+    if state == 'x' then told[#told + 1] = at end
   elseif record[TOKEN] ~= entry_id then
     verdicts[index] = 'S'
   elseif state ~= 'r' and state ~= 'q' then
     verdicts[index] = 'D'
   else
     verdicts[index] = 'K'
+    judged[job_id] = entry_id
     records[index] = record
     local place = place_of(record[LANE], record[CRASHES])
     acks[place] = acks[place] or {}
@@ -79,6 +81,7 @@ end
 
 -- Second pass: the entries go.  A full server allows these writes, and then the ones below.
 call('DEL', prefix .. '~')
+for _, at in ipairs(told) do heard(ARGV[at], ARGV[at + 1]) end
 for lane, entries in pairs(acks) do
   call('XACK', prefix .. 's:' .. lane, 'w', unpack(entries))
   call('XDEL', prefix .. 's:' .. lane, unpack(entries))
@@ -88,16 +91,19 @@ end
 local function apply(job_id, op, number, value, record, payload)
   local key = prefix .. 'j:' .. job_id
   if record[REVOKE] then
-    revoked(job_id, record, op == 'c' and number or KEEP_REVOKED_MS)
+    revoked(job_id, record, tonumber(record[REVOKE]))
   elseif op == 'c' then
     if record[RETRIES] then call('DEL', prefix .. 'v:' .. job_id) end -- the error of an earlier try
     local enqueued_ms = enqueued(record[ENQUEUED], record[TOKEN])
     finish(job_id, 'c', value, number, record[WAITERS], enqueued_ms, record[BEGUN])
   elseif op == 'r' then
     call('HINCRBY', key, 'e', 1)
+    call('HDEL', key, 'g', 'k') -- its task is known and it can run without harm: no suspect
     if record[CRASHES] then
-      call('HDEL', key, 'k') -- it can run without harm: no suspect any more
       record[CRASHES] = nil
+      -- In another lane an entry of this millisecond could have the id of the last one, and the
+      -- fence would let a late word about that one pass.
+      number = math.max(number, now_ms + 1)
     end
     call('SET', prefix .. 'v:' .. job_id, value, 'PX', math.max(number - now_ms, 0) + dead_ms)
     again(job_id, record, number, payload)

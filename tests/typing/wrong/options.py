@@ -1,5 +1,7 @@
 """Options that do not exist, are not served yet, or have the wrong type."""
 
+from datetime import timedelta
+
 from aioq import Aioq, Context, Settings, task
 
 app = Aioq(nonsense=1)  # error
@@ -28,6 +30,18 @@ async def fourth() -> None: ...
 async def fifth() -> None: ...
 
 
+@app.task(time_limit="5m")  # error
+async def limited() -> None: ...
+
+
+@app.task(soft_time_limit=timedelta(minutes=5))  # error
+async def limited_softly() -> None: ...
+
+
+@app.task(max_crashes="3", acks_late="no")  # error
+async def crashing() -> None: ...
+
+
 @task(nonsense=True)  # error
 async def sixth() -> None: ...
 
@@ -52,4 +66,6 @@ async def calls(context: Context) -> None:
     add.s(1).set(nonsense=1)  # error
     await app.send_task("x", nonsense=1)  # error
     await context.progress("half")  # error
+    if context.cancel_reason == "timeout":  # error
+        return
     context.snooze("long")  # error

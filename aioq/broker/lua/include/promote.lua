@@ -4,7 +4,7 @@ local PROMOTED_PER_CALL = 200
 local due = call('ZRANGEBYSCORE', prefix .. 'd', '-inf', now_ms, 'LIMIT', 0, PROMOTED_PER_CALL)
 if #due > 0 then
   call('ZREM', prefix .. 'd', unpack(due))
-  local arrivals = {}
+  local arrivals, expired = {}, {}
   for _, job_id in ipairs(due) do
     local record = call('HMGET', prefix .. 'j:' .. job_id, 's', 'q', 'x', 'w', 'n', 'k')
     if record[1] == 'd' then
@@ -12,6 +12,7 @@ if #due > 0 then
       if record[3] and tonumber(record[3]) <= now_ms then
         call('DEL', body, prefix .. 'v:' .. job_id) -- also the error of an earlier try
         finish(job_id, 'x', 'expired', keep_ms, record[4], record[5])
+        expired[queue_of(record[2] or COMMON_LANE)] = true
       else
         -- A payload that is gone (an evicted key) is no reason to stop: the job fails when it runs.
         local lane = place_of(record[2], record[6])
@@ -23,4 +24,5 @@ if #due > 0 then
     end
   end
   for queue, jobs in pairs(arrivals) do ring(queue, jobs) end
+  for queue in pairs(expired) do silence(queue) end
 end

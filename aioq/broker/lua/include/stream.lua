@@ -7,9 +7,5 @@ local function remove_if_empty(lane)
   call('DEL', stream)
   call('SREM', prefix .. 'ss', lane)
   call('SREM', prefix .. 'l', lane)
-  local queue = queue_of(lane)
-  for _, other in ipairs(call('SMEMBERS', prefix .. 'l')) do
-    if queue_of(other) == queue then return end
-  end
-  call('DEL', prefix .. 'b:' .. queue) -- tokens that would wake nobody for anything
+  silence(queue_of(lane))
 end

@@ -1,0 +1,116 @@
+"""What an examination of the server finds, in words; `lua/fsck` gives the codes."""
+
+from dataclasses import dataclass, field
+
+from aioq.core.record import Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong."""
+
+    code: str
+    name: str
+    """The job, lane, worker or key that it is about."""
+    detail: str
+    did: str
+    """What was done about it, in one word; "": nothing."""
+
+    @property
+    def text(self) -> str:
+        """What is wrong, in words."""
+        detail = _STATES.get(self.detail, self.detail)
+        return _TEXTS[self.code].format(name=self.name, detail=detail)
+
+    @property
+    def remedy(self) -> str:
+        """What was done about it, or why nothing was, in words."""
+        return _REMEDIES[self.did] if self.did else _LEFT.get(self.code, "left as it is")
+
+
+@dataclass(slots=True)
+class Report:
+    """What an examination has found."""
+
+    findings: list[Finding] = field(default_factory=list[Finding])
+    jobs: int = 0
+    """Records that were looked at."""
+    waiting: dict[str, int] = field(default_factory=dict[str, int])
+    """Jobs that wait for a worker, by lane."""
+    held: dict[str, int] = field(default_factory=dict[str, int])
+    """Jobs that workers have, by lane."""
+    delayed: int = 0
+    dead_letters: int = 0
+    is_complete: bool = True
+    """False: an index is no index at all, so that the rest could not be checked."""
+
+    @property
+    def unmended(self) -> list[Finding]:
+        """What is still wrong."""
+        return [finding for finding in self.findings if not finding.did]
+
+
+_TEXTS = {
+    "queued-lost": "job {name} is queued, and has no entry in {detail}",
+    "queued-held": "job {name} is queued, and {detail} holds its entry",
+    "queued-passed": "job {name} is queued, and its entry in {detail} is never handed out again",
+    "running-lost": "job {name} is running, and its entry is gone; its worker is {detail}",
+    "running-unheld": "job {name} is running, and its worker {detail} does not hold its entry",
+    "delayed-lost": "job {name} is delayed, and its arguments are gone",
+    "delayed-unlisted": "job {name} is delayed, and the delayed set does not know it",
+    "delayed-stale": "the delayed set names job {name}, which is {detail}",
+    "delayed-unknown": "the delayed set names job {name}, which has no record",
+    "letter-lost": "job {name} is a dead letter, and its arguments are gone",
+    "letter-unlisted": "job {name} is a dead letter, and the list of them does not know it",
+    "letter-stale": "the dead letters name job {name}, which is {detail}",
+    "letter-unknown": "the dead letters name job {name}, which has no record",
+    "payload-expires": "the arguments of job {name}, which is delayed, expire",
+    "payload-forever": "the arguments of dead letter {name} never expire",
+    "payload-stale": "there are spare arguments of job {name}, which is {detail}",
+    "payload-unknown": "there are arguments of job {name}, which has no record",
+    "value-forever": "the result or error of job {name} never expires",
+    "value-unknown": "there is a result or error of job {name}, which has no record",
+    "live-expires": "the record of job {name}, which has not ended, expires",
+    "ended-forever": "the record of job {name}, which has ended, never expires",
+    "state-unknown": "the record of job {name} has a state that nobody knows: {detail}",
+    "entry-strange": "the entry {name} is no job",
+    "entry-unknown": "the entry {name} is of job {detail}, which has no record",
+    "entry-stale": "the entry {name} is of job {detail}, whose record names another place",
+    "lane-unlisted": "lane {name} holds jobs, and workers do not look into it",
+    "lane-gone": "lane {name} is listed as filled, and does not exist",
+    "lane-empty": "lane {name} is empty, and nobody reads it",
+    "group-unlisted": "lane {name} has readers, and is not listed for taking over from them",
+    "group-gone": "lane {name} is listed as one with readers, and has none",
+    "worker-unleased": "worker {name} has no lease, and reads lane {detail}",
+    "epoch-left": "a lost reply of worker {name} is noted, which has no lease",
+    "revokes-left": "revokes are kept in {name} for a worker that has no lease",
+    "bell-full": "the doorbell {name} has {detail} tokens, more than 16",
+    "bell-left": "the doorbell {name} has tokens, and there is neither a job nor a worker",
+    "key-unknown": "the key {name}, a {detail}, is in no table",
+    "key-type": "the key {name} is of the wrong type: {detail}",
+    "key-expires": "the key {name} expires, and must not",
+    "key-forever": "the key {name} never expires, and must",
+}
+"""What each finding is, by its code; the scripts give the rest."""
+_STATES = {state.value: state.name.lower() for state in Stored}
+_REMEDIES = {
+    "queued": "queued again",
+    "buried": "made a dead letter, for it cannot be run any more",
+    "revoked": "ended as REVOKED, as somebody had asked",
+    "claimed": "its worker holds it again",
+    "listed": "added",
+    "removed": "removed",
+    "kept": "removed, and its arguments kept for the job",
+    "marked": "marked as one that cannot be replayed",
+    "expires": "it expires now",
+    "persisted": "it does not expire any more",
+    "trimmed": "cut to 16",
+    "reaped": "its jobs were given back, and it was removed",
+}
+_BY_HAND = "left alone: a newer release may have written it; delete it by hand if none has"
+_LEFT = {
+    "running-lost": "left to its worker, which may still end it; look again when that has left",
+    "key-unknown": _BY_HAND,
+    "key-type": _BY_HAND,
+    "state-unknown": _BY_HAND,
+}

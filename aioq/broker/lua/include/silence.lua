@@ -1,0 +1,7 @@
+-- Take the tokens from the doorbell of an empty queue: they would wake nobody for anything.
+local function silence(queue)
+  for _, lane in ipairs(call('SMEMBERS', prefix .. 'l')) do
+    if queue_of(lane) == queue then return end
+  end
+  call('DEL', prefix .. 'b:' .. queue)
+end
