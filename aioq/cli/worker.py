@@ -138,18 +138,18 @@ def _best_loop() -> Loop:
 
 
 def _serve(made: Worker, loop: Loop, tie: Tie, introduce: Introduce) -> None:
-    """Run a worker to its end, and leave even if threads are inside a task's function."""
+    """Run a worker to its end, and leave even if some function of a task does not."""
     failure: click.ClickException | None = None
     with asyncio.Runner(loop_factory=loop.factory) as runner:
         try:
             runner.run(_run(made, tie, introduce))
         except click.ClickException as error:
             failure = error
-        # Before the runner closes: that waits for the threads of asyncio.to_thread.
-        if threads := leaving.busy_threads():
+        # Before the runner closes: that waits for all tasks, and the threads of asyncio.to_thread.
+        if behind := runner.run(leaving.stubborn_tasks()) + leaving.busy_threads():
             if failure is not None:
                 failure.show()
-            leaving.leave(0 if failure is None else failure.exit_code, threads)
+            leaving.leave(0 if failure is None else failure.exit_code, behind)
     if failure is not None:
         raise failure
 

@@ -75,7 +75,7 @@ class Judge:
         """Judge a run that came to its time limit, and then raised this, or returned."""
         message = f"{plan.name} ran longer than its time_limit of {plan.time_limit:g} s"
         exceeded = TimeLimitExceeded(message)
-        if error is not None:
+        if error is not None and plan.executor == "loop":
             exceeded = exceeded.with_traceback(error.__traceback__)  # where it was
             if not isinstance(error, asyncio.CancelledError):
                 exceeded.__context__ = error
@@ -109,7 +109,7 @@ class Judge:
             # What the child has written down knows more: the traceback stayed there.
             outcome = msgspec.structs.replace(outcome, error=error.encoded)
         if isinstance(outcome, Buried):
-            self._log_failure(plan, delivery, original(raised))
+            self._log_failure(plan, delivery, original(raised), outcome.error)
         elif isinstance(outcome, Retried):
             log.warning(
                 "Job %s of %s will be tried again (retry %d, due %s ms): %s",
@@ -122,10 +122,15 @@ class Judge:
             )
         return outcome
 
-    def _log_failure(self, plan: Plan, delivery: Delivery, error: BaseException) -> None:
+    def _log_failure(
+        self, plan: Plan, delivery: Delivery, error: BaseException, encoded: bytes
+    ) -> None:
         job_id = delivery.job_id.decode()
         if isinstance(error, InvalidArguments):  # the caller's mistake: no traceback of ours
             log.error("Job %s of %s failed: %s", job_id, plan.name, error)
+        elif plan.executor == "process":
+            trace = codec.decode_error(encoded).traceback
+            log.error("Job %s of %s failed.\n%s", job_id, plan.name, trace.rstrip())
         else:
             trace = codec.users_traceback(error)
             log.error(

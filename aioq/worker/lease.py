@@ -182,7 +182,7 @@ class LeaseKeeper:
             return
         beaten = sync.run_on(connection, self._beat(name))
         if not beaten.alive:
-            self._registered = ""
+            # Nothing is noted here: the loop may have gone on under another name meanwhile.
             self._in_loop(self._begin_anew, name)
             return
         if beaten.revokes and self.on_revokes is not None:

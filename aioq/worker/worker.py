@@ -163,7 +163,9 @@ class Worker:
                     await self._take_jobs(services)
                     jobs.grace = None if self._is_patient else self.settings.grace
                     if jobs.count:
-                        limit = "as long as they take" if jobs.grace is None else f"{jobs.grace:g} s"
+                        limit = (
+                            "as long as they take" if jobs.grace is None else f"{jobs.grace:g} s"
+                        )
                         log.info("Draining: %d jobs have %s to end.", jobs.count, limit)
                 support.cancel_scope.cancel()
         finally:
@@ -226,7 +228,6 @@ class Worker:
 
     def presence(self) -> bytes:
         """What this worker says of itself with every beat."""
-        services = self._services
         return msgspec.msgpack.encode(
             Presence(
                 worker=self.identity.name,
@@ -278,9 +279,7 @@ class _Services:
             keep_ms=milliseconds(settings.result_expires),
             lost=self.keeper.lost,
         )
-        self.listener = Listener(
-            self.broker, worker.identity, outage, revoke=self.executor.revoke
-        )
+        self.listener = Listener(self.broker, worker.identity, outage, revoke=self.executor.revoke)
         self.keeper.on_revokes = self.listener.revoked
         self.keeper.on_registered = worker.on_registered
         self.keeper.on_lost = [self.executor.lose, self.settler.drop, self.listener.renew]

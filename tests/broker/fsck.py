@@ -53,19 +53,23 @@ def _wrong_keys(types: dict[str, str], expiring: set[str]) -> Iterator[str]:
             yield f"{name} does not expire, and the table says that it does"
 
 
+def _entries(dump: dict[str, Any]) -> dict[str, list[tuple[str, str | None]]]:
+    """Return the entries of each job: stream, and the worker that holds it."""
+    held: dict[str, list[tuple[str, str | None]]] = {}
+    for name, stream in dump.items():
+        for owner, _, worker in stream if name.startswith("s:") else ():
+            held.setdefault(owner, []).append((name, worker))
+    return held
+
+
 def _wrong_records(
     records: dict[str, Any], dump: dict[str, Any], expiring: set[str]
 ) -> Iterator[str]:
     """Each job is in exactly one place: the one that its record names."""
+    held = _entries(dump)
     for job_id, record in records.items():
         state = record["state"]
-        entries = [
-            (lane, worker)
-            for lane, stream in dump.items()
-            if lane.startswith("s:")
-            for owner, _, worker in stream
-            if owner == job_id
-        ]
+        entries = held.get(job_id, [])
         lane = place_of(record["lane"], record.get("crashes", 0))
         holder = record["worker"] if state == "running" else None
         if entries != ([(f"s:{lane}", holder)] if state in IN_STREAM else []):

@@ -10,7 +10,7 @@ from aioq.broker import fsck, letters, scripts
 from aioq.broker.findings import Report
 from aioq.broker.keys import Keys
 from aioq.testing import running
-from tests.broker.calls import beat, deliver, enqueue, fetch, outcome, register, revoke, settle
+from tests.broker.calls import beat, enqueue, fetch, outcome, register, revoke, settle
 from tests.broker.place import Place, State, broker_on, new_job
 
 pytestmark = pytest.mark.broker
@@ -470,6 +470,7 @@ async def test_only_the_keys_of_the_app_are_looked_at(busy: Place) -> None:
 @pytest.mark.parametrize("job_id", ["a b", "a\nb", "{0}", "ä*[", "j:y:v:"])
 async def test_a_job_may_have_any_id(place: Place, job_id: str) -> None:
     enqueue(place, new_job(job_id), new_job(f"{job_id} later", due="+60000"))
+    place.is_sound = "\n" not in job_id  # that is what the tests' own check cannot read
     place.admin("ZREM", f"{place.prefix}d", f"{job_id} later")
     report = await examine(place, repair=True)
     assert [(each.code, each.name) for each in report.findings] == [

@@ -189,6 +189,15 @@ def test_ctrl_c_reaches_everybody_and_counts_once(several: Terminal) -> None:
     assert several.state(job_id) == "PENDING"
 
 
+def test_ctrl_c_before_a_worker_has_handlers_is_a_clean_end(several: Terminal) -> None:
+    running = several.start("worker", "tasks:app", "--processes", "2")
+    wait_until(lambda: len(processes_at(several.folder)) == 2)
+    running.interrupt()
+
+    assert running.end().code == 0
+    assert "SIGINT: waiting for 1 workers" in running.err
+
+
 def test_ctrl_c_during_the_start_is_a_clean_end(several: Terminal) -> None:
     several.write("tasks.py", f"import time\nopen('loading', 'w')\ntime.sleep(0.5)\n{APP}")
     running = several.start("worker", "tasks:app", "--processes", "2")

@@ -86,8 +86,22 @@ def test_a_thread_inside_a_task_does_not_keep_the_process(shop: Terminal, task: 
     ended = worker.end()
 
     assert ended.code == 0
-    assert "Leaving while 1 threads are inside a function" in ended.err
+    assert "Leaving although 1 functions have not ended" in ended.err
     assert shop.state(job_id) == "PENDING"
+
+
+def test_a_coroutine_that_swallows_its_cancellation_does_not_keep_the_process(
+    on_each_loop: Terminal,
+) -> None:
+    worker, job_id = start(on_each_loop, "stubborn", AIOQ_GRACE="0.1")
+    worker.send(signal.SIGTERM)
+    ended = worker.end()
+
+    assert ended.code == 0
+    assert f"Job {job_id} of tasks.stubborn swallows its cancellation (shutdown)" in ended.err
+    assert "Leaving although 1 functions have not ended: ['" in ended.err
+    assert " in stubborn']" in ended.err
+    assert on_each_loop.state(job_id) == "PENDING"
 
 
 def test_a_worker_that_waits_for_its_server_leaves(on_each_loop: Terminal) -> None:

@@ -78,7 +78,7 @@ def block() -> None:
 def compute() -> str:
     try:
         while True:
-            pass
+            sum(range(1000))
     except SoftTimeLimitExceeded:
         return "an estimate"
 

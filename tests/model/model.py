@@ -134,13 +134,8 @@ class Model:
 
     def held_by(self, worker: str) -> list[str]:
         """Return the jobs that a worker holds, in the order of their entries."""
-        holds = {"state": "running", "worker": worker}.items()
-        return [
-            name
-            for lane in self.lanes.values()
-            for name in lane
-            if holds <= self.jobs[name].items()
-        ]
+        entries = (name for lane in self.lanes.values() for name in lane)
+        return [name for name in entries if self.jobs[name].get("worker") == worker]
 
     def take_over(self, names: list[str], *, is_crash: bool) -> None:
         """End deliveries whose worker is dead, or has left, or never heard of them."""

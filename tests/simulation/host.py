@@ -65,7 +65,7 @@ class Host:
             ReplyError: it was refused.
         """
         history = self.history
-        history.clock_ms, history.true_ms = self.clock_ms, self._turns.now_ms
+        history.set_time(self.clock_ms, self._turns.now_ms)
         try:
             reply = self.wire.run(message.call, self.clock_ms)
         except ReplyError as error:
@@ -75,10 +75,10 @@ class Host:
         self._journal.append((self.wire.logged, history.touched))
         return reply
 
-    def is_deserted(self) -> bool:
-        """Tell whether no worker holds a lease."""
+    def leases(self) -> int:
+        """Return how many workers hold a lease."""
         (leases,) = self.wire.ask(("ZCARD", f"{self.prefix}lw"))
-        return leases == 0
+        return leases
 
     def pop(self, queue: str) -> bytes | None:
         """Take a token from a doorbell, as BLPOP does for the client that has waited longest."""

@@ -98,7 +98,6 @@ class Keeper:
             return
         beaten = yield from worker.ask(self._beat(name), name, timeout_ms=TIMEOUT_MS)
         if not beaten.alive:
-            self._registered = ""
             worker.spawn("rebirth", self.lost(name))
             return
         if beaten.revokes:

@@ -11,7 +11,7 @@ from tests.simulation.tasks import PATIENCE_MS
 if TYPE_CHECKING:
     from tests.simulation.turns import Process
 
-ENDED = "cfx"
+ENDED = frozenset("cfx")
 
 
 class Violation(AssertionError):

@@ -144,7 +144,7 @@ class World:
         try:
             self._begin()
             while self.steps < steps:
-                self._step()
+                self._turn()
             self._drain()
         except Violation as violation:
             raise Violation(f"step {self.steps}: {violation}\n{self.trace()}") from violation
@@ -190,18 +190,17 @@ class World:
         if post.name in self._posts:
             self._start(post)
 
-    def _step(self) -> None:
-        """Go on until a message has been sent, or has arrived."""
+    def _turn(self) -> None:
+        """Let one late message arrive, or one service go on."""
         before = self.steps
-        while self.steps == before:
-            late = self.network.arrived(self.turns.now_ms)
-            if late is not None:
-                self._arrive(*late)
-            else:
-                service = self.turns.next()
-                wait = service.resume()
-                if wait is not None:
-                    self._await(service, wait)
+        late = self.network.arrived(self.turns.now_ms)
+        if late is not None:
+            self._arrive(*late)
+        else:
+            service = self.turns.next()
+            wait = service.resume()
+            if wait is not None:
+                self._await(service, wait)
         if self.steps // AUDIT_EVERY != before // AUDIT_EVERY:
             self._auditor.audit()
 
@@ -335,6 +334,7 @@ class World:
         began_ms = self.turns.now_ms
         self._step_until(self._is_done, "all jobs have ended", DRAINED_MS)
         self.figures["ms to drain"] = int(self.turns.now_ms - began_ms)
+        self._step_until(self._are_dead_reaped, "all dead workers are reaped", 120_000)
         self._posts.clear()
         for worker in self.workers:
             worker.drain()
@@ -349,7 +349,7 @@ class World:
             if self.turns.now_ms > ends_ms:
                 alive = [s for s in self.history.present.values() if s.is_alive]
                 raise Violation(f"L1: {longest_ms:.0f} ms have passed before {what}: {alive}")
-            self._step()
+            self._turn()
 
     def _is_calm(self) -> bool:
         now_ms = self.turns.now_ms
@@ -362,8 +362,11 @@ class World:
     def _is_done(self) -> bool:
         return not any(story.is_alive for story in self.history.present.values())
 
+    def _are_dead_reaped(self) -> bool:
+        return self.host.leases() == len(self.workers)
+
     def _is_empty(self) -> bool:
-        return not self.workers and self.host.is_deserted()
+        return not self.workers and self.host.leases() == 0
 
 
 def _short(value: object) -> str:

@@ -348,7 +348,7 @@ def busy(pids: str) -> None:
         os._exit(0)
     Path(pids).write_text(f"{os.getpid()}", "utf-8")
     while True:
-        pass
+        sum(range(1000))
 
 
 @app.task(executor="process", time_limit=30)
@@ -360,7 +360,7 @@ def in_a_process(x: int) -> int:
 def cleaning_up_in_a_process() -> str:
     try:
         while True:
-            pass
+            sum(range(1000))
     except SoftTimeLimitExceeded:
         return "half of it"
 
@@ -368,7 +368,7 @@ def cleaning_up_in_a_process() -> str:
 @app.task(executor="process", soft_time_limit=0.1)
 def not_catching_in_a_process() -> None:
     while True:
-        pass
+        sum(range(1000))
 
 
 @app.task(executor="process", soft_time_limit=0.1, time_limit=30)
@@ -390,7 +390,7 @@ async def coroutine_not_catching() -> None:
           default_retry_delay=0.001)  # fmt: skip
 def slow_in_a_process(ctx: Context = CONTEXT) -> int:
     while ctx.request.retries < 1:
-        pass
+        sum(range(1000))
     return ctx.request.retries
 
 

@@ -93,10 +93,11 @@ local function check_entry(entry_id, fields)
   end
   if fields[1] ~= 'j' or fields[3] ~= 'p' then return found('entry-strange', name, '', remove) end
   local job_id = fields[2]
-  if not is_hash(prefix .. 'j:' .. job_id) then return end
+  local kind = call('TYPE', prefix .. 'j:' .. job_id).ok
+  if kind == 'none' then return found('entry-unknown', name, job_id, remove) end
+  if kind ~= 'hash' then return end
   local record = read_record(job_id)
   local state = record[STATE]
-  if not state then return found('entry-unknown', name, job_id, remove) end
   local is_listed = (state == 'q' or state == 'r') and record[TOKEN] == entry_id
   if is_listed and place_of(record[LANE], record[CRASHES]) == lane then return end
   if not KNOWN[state] then return end

@@ -40,8 +40,3 @@ local function remove_entry(lane, entry_id)
   redis.pcall('XACK', prefix .. 's:' .. lane, 'w', entry_id)
   redis.pcall('XDEL', prefix .. 's:' .. lane, entry_id)
 end
-
-local function is_hash(key)
-  local kind = call('TYPE', key).ok
-  return kind == 'hash' or kind == 'none'
-end
