@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 from aioq.broker.connection import Connection, dial
 from aioq.broker.keys import Keys
+from aioq.broker.resp import ReplyError
 from aioq.broker.topology import Topology
+from aioq.broker.weather import judge
 
 PATIENCE = 15
 """Seconds one BLPOP waits.  A worker looks for itself after that, should a token be lost."""
@@ -27,10 +29,15 @@ class Doorbell:
 
         Raises:
             Weather: the connection was lost; there may be work all the same.
+            Refused: the server does not allow the command.
         """
         if self._connection is None or self._connection.is_lost:
             self._connection = await dial(self._topology, timeout=PATIENCE + 5)
-        reply = await self._connection.call("BLPOP", *self._queues, PATIENCE)
+        try:
+            reply = await self._connection.call("BLPOP", *self._queues, PATIENCE)
+        except ReplyError as error:  # such as that of a master which has become a replica
+            self._connection.drop(str(error))
+            raise judge(error) from None
         return None if reply is None else self._queues[reply[0]]
 
     def drop(self) -> None:

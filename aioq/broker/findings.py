@@ -41,6 +41,8 @@ class Report:
     """Jobs that workers have, by lane."""
     delayed: int = 0
     dead_letters: int = 0
+    overdue: int = 0
+    """Workers whose lease has ended; the next worker that beats takes over what they hold."""
     is_complete: bool = True
     """False: an index is no index at all, so that the rest could not be checked."""
 
@@ -51,6 +53,9 @@ class Report:
 
 
 _TEXTS = {
+    "server-old": "the server is {name}, which is like Redis {detail}; 6.2 is needed",
+    "server-evicts": "the server throws keys away once it is full: its maxmemory-policy is {name}",
+    "server-evicted": "the server has thrown {name} keys away since it was started",
     "queued-lost": "job {name} is queued, and has no entry in {detail}",
     "queued-held": "job {name} is queued, and {detail} holds its entry",
     "queued-passed": "job {name} is queued, and its entry in {detail} is never handed out again",
@@ -109,6 +114,9 @@ _REMEDIES = {
 }
 _BY_HAND = "left alone: a newer release may have written it; delete it by hand if none has"
 _LEFT = {
+    "server-old": "upgrade it",
+    "server-evicts": "CONFIG SET maxmemory-policy noeviction, and in its configuration file",
+    "server-evicted": "jobs and results may be among them; nothing can bring them back",
     "running-lost": "left to its worker, which may still end it; look again when that has left",
     "key-unknown": _BY_HAND,
     "key-type": _BY_HAND,

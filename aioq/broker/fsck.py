@@ -22,7 +22,7 @@ from aioq.core.outcome import KEEP_DEAD_MS
 
 T = TypeVar("T")
 
-JOBS_PER_CALL = 100
+JOBS_PER_CALL = 50
 ENTRIES_PER_CALL = 100
 KEYS_PER_CALL = 100
 NAMES_PER_SCAN = 500
@@ -123,6 +123,10 @@ class Examiner:
             await self._check_jobs()
             report.delayed = await self._broker.command("ZCARD", f"{self._prefix}d")
             report.dead_letters = await self._broker.command("ZCARD", f"{self._prefix}x")
+            report.overdue = await self._overdue()
+            if self._repair and self._seen:
+                for each in report.waiting:
+                    await self._count(each)
         report.findings = list(self._seen.values())
         return report
 
@@ -155,8 +159,15 @@ class Examiner:
             )
             if is_first:
                 self._report.waiting[name], self._report.held[name] = found.waiting, found.held
-            after, is_first = found.after, False
+                is_first = False
+            after = found.after
             self._note(found.findings)
+
+    async def _count(self, name: str) -> None:
+        """Count anew what lies in a lane."""
+        call = lane(self._prefix, repair=False, lane=name, after="", most=0)
+        found = await self._ask(call)
+        self._report.waiting[name], self._report.held[name] = found.waiting, found.held
 
     async def _reap(self) -> None:
         """Take over what workers without a lease hold: nobody else would ever look for them."""
@@ -195,6 +206,11 @@ class Examiner:
             checked, findings = await self._ask(call)
             rest = rest[checked:]
             self._note(findings)
+
+    async def _overdue(self) -> int:
+        seconds, microseconds = await self._broker.command("TIME")
+        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        return await self._broker.command("ZCOUNT", self._broker.keys.leases, "-inf", now_ms)
 
     async def _names(self) -> AsyncGenerator[list[bytes]]:
         """Read the names of all keys, without the prefix, a part at a time."""

@@ -42,6 +42,14 @@ class ServerFacts:
     """How often that file reaches the disk: always, everysec or no."""
     snapshots: bool | None = None
     """Whether it writes snapshots by itself."""
+    memory: int | None = None
+    """Bytes that it uses."""
+    memory_limit: int | None = None
+    """Its `maxmemory`; 0: none."""
+    evicted: int | None = None
+    """Keys that it has thrown away since it was started."""
+    clients: int | None = None
+    """Connections."""
 
     @property
     def title(self) -> str:
@@ -125,7 +133,15 @@ def facts(info: Mapping[str, str], settings: Mapping[str, str | None]) -> Server
         appendonly={"1": True, "0": False}.get(info.get("aof_enabled", "")),
         fsync=settings.get("appendfsync"),
         snapshots=None if save is None else bool(save.strip()),
+        memory=_number(info.get("used_memory")),
+        memory_limit=_number(info.get("maxmemory")),
+        evicted=_number(info.get("evicted_keys")),
+        clients=_number(info.get("connected_clients")),
     )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None
 
 
 def _fields(info: bytes | None) -> dict[str, str]:

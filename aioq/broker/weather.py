@@ -20,7 +20,7 @@ class Refused(BrokerUnavailable):
 
 _PASSING = {
     "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "BUSY",
-    "NOREPLICAS", "UNKILLABLE", "MISCONF",
+    "NOREPLICAS", "UNKILLABLE", "MISCONF", "UNBLOCKED",
 }  # fmt: skip
 _REFUSALS = {"NOAUTH", "WRONGPASS", "NOPERM", "DENIED"}
 # Inside a script the code is lost, and servers word it differently.

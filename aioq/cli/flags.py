@@ -45,7 +45,7 @@ def app_option(command: Command) -> Command:
         "--app",
         "app_flag",
         metavar="MODULE:APP",
-        callback=_or_before_the_command,
+        callback=or_before_the_command,
         help="The app.  [env: AIOQ_APP]",
     )(command)
 
@@ -167,11 +167,12 @@ def _meanings() -> dict[str, str]:
     return found
 
 
-def _or_before_the_command(
+def or_before_the_command(
     ctx: click.Context,
     parameter: click.Parameter,  # noqa: ARG001 - click's signature
     value: str | None,
 ) -> str | None:
+    """Take the `-A` before a command for one after it; callback of that option."""
     before: str | None = ctx.find_root().params.get("app")
     if value and before and value != before:
         message = f"two apps are given: -A {before} before the command, and -A {value} after it"

@@ -37,6 +37,7 @@ SECTIONS = {
     },
     "Look": {
         "check": Entry("aioq.cli.check", "check", "Tell whether server and workers are alive."),
+        "doctor": Entry("aioq.cli.doctor", "doctor", "Check the data on the server; mend them."),
     },
 }
 _ENTRIES = {name: entry for section in SECTIONS.values() for name, entry in section.items()}

@@ -89,9 +89,10 @@ class LeaseKeeper:
         Raises:
             BrokerUnavailable: the server stayed away for `patience` seconds.
         """
-        await self._begin(self._identity.name, patience)
+        await self._take_name(self._identity.name, patience)
+        await self._begin(patience)
 
-    async def _begin(self, name: str, patience: float | None = None) -> None:
+    async def _take_name(self, name: str, patience: float | None = None) -> None:
         call = scripts.register(
             self._broker.keys.prefix,
             worker=name,
@@ -100,6 +101,9 @@ class LeaseKeeper:
         )
         await self._broker.persist(call, patience=patience)
         self._identity.name = name  # not before: nothing may be done under a name without a lease
+
+    async def _begin(self, patience: float | None = None) -> None:
+        name = self._identity.name
         await self._broker.persist(self._beat(name), patience=patience)
         self._registered = name
         if self.on_registered is not None:
@@ -124,14 +128,16 @@ class LeaseKeeper:
             if self._identity.name != name or self._stopped.is_set():
                 return
             self._registered = ""
-            await self._begin(self._identity.another())
+            await self._take_name(self._identity.another())
+            # At once: what is fetched from here on belongs to the new incarnation.
+            for drop in self.on_lost:
+                drop()
+            await self._begin()
             log.error(
                 "The lease of %s was lost: others have its jobs. Going on as %s.",
                 name,
                 self._identity.name,
             )
-            for drop in self.on_lost:
-                drop()
 
     def _beat(self, name: str) -> Call[Beaten]:
         return scripts.beat(
@@ -168,7 +174,9 @@ class LeaseKeeper:
                 self._look_after(connection)
                 failures = 0
             except Weather:  # said once for the whole worker by the consumer
-                connection, pause = _closed(connection), reconnect_delay(failures)
+                # A backoff that outgrew the lease would lose it to an outage shorter than it.
+                pause = min(reconnect_delay(failures), self._lease / 10)
+                connection = _closed(connection)
                 failures += 1
             except AioqError:
                 log.exception("The lease could not be renewed.")

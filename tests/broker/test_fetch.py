@@ -218,6 +218,17 @@ def test_a_delayed_job_that_expired_is_revoked_with_its_payload_gone(
     }
 
 
+def test_a_delayed_job_that_expired_leaves_no_token_where_nobody_serves_its_queue(
+    place: Place, clock: Clock
+) -> None:
+    enqueue(place, new_job("a", lane="other:5", due="+9000", expires="+10"))
+    assert place.bells("other") == 1
+    clock.advance(10)
+    fetch(place)
+    calls.reap(place, "w1", is_crash=False)
+    assert set(place.dump()) == {"j:a"}
+
+
 def test_who_waits_for_a_job_is_told_that_it_expired(place: Place, clock: Clock) -> None:
     enqueue(place, new_job("a", expires="+10"))
     place.run(scripts.wait(place.prefix, client="c1", job_ids=["a"]))

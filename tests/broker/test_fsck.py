@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from aioq import Aioq, Context, Settings
+from aioq import Aioq, Context
 from aioq.broker import fsck, letters, scripts
 from aioq.broker.findings import Report
 from aioq.broker.keys import Keys
@@ -451,6 +451,8 @@ async def test_a_sound_place_has_no_findings_and_is_counted(busy: Place) -> None
     assert report.findings == []
     assert (report.jobs, report.delayed, report.dead_letters) == (6, 1, 1)
     assert (report.waiting, report.held) == ({"default:5": 1}, {"default:5": 1})
+    break_(busy, "ZADD {p}lw 1 w1")
+    assert (report.overdue, (await examine(busy)).overdue) == (0, 1)
     busy.is_sound = True
 
 
@@ -630,10 +632,6 @@ async def test_a_call_ends_early_where_the_payloads_are_large(place: Place) -> N
     assert (await examine(place)).findings == []
 
 
-app = Aioq(name="test", settings=Settings(lease=1))
-
-
-@app.task(bind=True, max_retries=2)
 async def lively(self: Context, number: int) -> int:
     """Take one of the ways that a job can take."""
     if number % 7 == 0:
@@ -641,45 +639,43 @@ async def lively(self: Context, number: int) -> int:
     if number % 7 == 1 and self.request.deliveries < 3:
         self.snooze(0.001)
     if number % 7 == 2:
-        raise ValueError(number)
+        self.reject("never")
     if number % 7 == 3:
         await asyncio.sleep(0.002)
         await self.progress(1, 2)
-    if number % 7 == 4:
-        return len([bytes(100)] * number)
     return number
+
+
+def lively_app(place: Place) -> Aioq:
+    made = Aioq(place.url, name="test")
+    made.task(bind=True, name="lively", max_retries=1)(lively)
+    return made
 
 
 async def test_a_place_at_work_is_never_called_damaged(place: Place) -> None:
     """While jobs of all kinds go by, and workers come and go; nor is anything mended."""
-    stopped = asyncio.Event()
-    made: list[str] = []
+    app, names, over = lively_app(place), [(number,) for number in range(42)], asyncio.Event()
 
     async def produce() -> None:
-        while not stopped.is_set():
-            jobs = await lively.enqueue_many([(number,) for number in range(50)])
-            delayed = [await lively.options(countdown=0.005).enqueue(n) for n in range(7)]
-            await jobs[5].revoke()
-            await jobs[6].revoke(terminate=True)
-            made.extend(job.id for job in (*jobs, *delayed))
+        for round_ in range(8):
+            jobs = await app.tasks["lively"].enqueue_many(names)
+            for number in range(7):
+                await app.tasks["lively"].options(countdown=0.005).enqueue(number)
+            await jobs[round_].revoke()
+            await jobs[-1 - round_].revoke(terminate=True)
             await app.dead_letters.replay_all()
-            await asyncio.sleep(0)
+        over.set()
 
     async def come_and_go() -> None:
-        while not stopped.is_set():
-            async with running(app, url=place.url, concurrency=20):
-                await asyncio.sleep(0.02)
+        while not over.is_set():
+            async with running(lively_app(place), url=place.url, concurrency=5) as worker:
+                await worker.run_until_idle()
 
-    async with running(app, url=place.url, concurrency=20) as worker:
-        others = [asyncio.create_task(produce()), asyncio.create_task(come_and_go())]
-        try:
-            for round_ in range(15):
-                async with broker_on(place) as broker:
-                    report = await fsck.Examiner(broker, repair=round_ % 2 == 0).examine()
-                assert report.findings == []
-                assert report.is_complete
-        finally:
-            stopped.set()
-            await asyncio.gather(*others)
+    async with broker_on(place) as broker, running(app, url=place.url, concurrency=10) as worker:
+        others = asyncio.gather(produce(), come_and_go())
+        while not over.is_set():
+            for repair in (False, True):
+                report = await fsck.Examiner(broker, repair=repair).examine()
+                assert (report.findings, report.is_complete) == ([], True)
+        await others
         await worker.run_until_idle()
-    assert len(made) > 100

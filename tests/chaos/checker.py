@@ -235,4 +235,5 @@ _COMPLAINTS = (
     "was never retrieved",
     "Unhandled exception",
     "Removed an entry",
+    "Exception in thread",
 )

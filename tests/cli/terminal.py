@@ -93,10 +93,14 @@ class Running:
         out, _ = self._process.communicate(timeout=PATIENCE)
         return Ended(self._process.returncode, out, self.err)
 
-    def clean_up(self) -> None:
+    def kill(self) -> None:
         """Kill it and its children, where the test has not seen its end."""
         if self._process.poll() is None:
             os.killpg(self.pid, signal.SIGKILL)
+
+    def clean_up(self) -> None:
+        """Leave nothing of it behind."""
+        self.kill()
         self._process.communicate()
 
 
@@ -152,9 +156,13 @@ class Terminal:
         """Return the state of a job."""
         return self.run("result", job_id).out.splitlines()[0]
 
+    def kill(self) -> None:
+        for each in self._running:
+            each.kill()
+
     def clean_up(self) -> None:
-        while self._running:
-            self._running.pop().clean_up()
+        for each in self._running:
+            each.clean_up()
 
 
 def wait_until(

@@ -56,20 +56,24 @@ def several(shop: Terminal) -> Iterator[Terminal]:
     """The shop; when the test is over, no process of it may be left."""
     shop.write("tasks.py", APP)
     yield shop
-    shop.clean_up()
-    wait_until(lambda: not processes_at(shop.folder), lambda: processes_at(shop.folder))
+    shop.kill()
+    try:
+        wait_until(lambda: not processes_at(shop.folder), lambda: processes_at(shop.folder))
+    finally:
+        for pid in processes_at(shop.folder):
+            os.kill(pid, signal.SIGKILL)
 
 
-def processes_at(folder: Path) -> list[str]:
+def processes_at(folder: Path) -> list[int]:
     """Return the processes whose current folder this is."""
-    found: list[str] = []
+    found: list[int] = []
     for link in Path("/proc").glob("[0-9]*/cwd"):
         try:
             if link.readlink() == folder:
-                found.append((link.parent / "cmdline").read_text().replace("\0", " "))
-        except OSError:
+                found.append(int(link.parent.name))
+        except OSError:  # it has ended
             continue
-    return [line for line in found if line]
+    return found
 
 
 def start(terminal: Terminal, *arguments: str, count: int = 2, **environ: str) -> Running:

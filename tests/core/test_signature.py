@@ -174,6 +174,10 @@ def run(function: Function, payload: Payload, *, bind: bool = False) -> tuple[An
         ignore_result=False,
         keep_ms=0,
         bind=bind,
+        acks_late=True,
+        time_limit=None,
+        soft_time_limit=None,
+        is_plain=False,
     )
     args, kwargs = plan.arguments(payload, CTX)
     recording(*args, **kwargs)

@@ -12,6 +12,8 @@ from aioq import Aioq, BrokerFull, JobState, Settings
 from aioq.embedded import PrivateServer
 from aioq.testing import running
 from aioq.worker import Worker
+from aioq.worker.identity import Identity
+from aioq.worker.lease import LeaseKeeper
 from tests.broker.place import Admin
 from tests.eventually import eventually
 from tests.faults.proxy import Proxy, proxy_to
@@ -51,10 +53,9 @@ async def behind_a_proxy(
 ) -> AsyncGenerator[tuple[Worker, Proxy]]:
     """Run a worker whose connections go through a proxy; the client's do not."""
     with client.connected_to(server.url):
-        async with proxy_to(server.url) as proxy:
-            async with running(app, url=proxy.url) as worker:
-                yield worker, proxy
-                proxy.is_up = True
+        async with proxy_to(server.url) as proxy, running(app, url=proxy.url) as worker:
+            yield worker, proxy
+            proxy.is_up = True
         await client.aclose()
 
 
@@ -102,8 +103,8 @@ async def test_a_worker_without_a_server_neither_spins_nor_fills_the_log(
 
     assert 3 <= tries < 150
     assert cpu < 1.5
-    lines = [each for each in caplog.records if each.levelno >= logging.WARNING]
-    assert [each.getMessage().partition(" (")[0].partition(" after")[0] for each in lines] == [
+    said = [each.getMessage() for each in caplog.records if each.name == "aioq.worker"]
+    assert [each[: len("The server is away")] for each in said] == [
         "The server is away",
         "The server is back",
     ]
@@ -162,7 +163,13 @@ async def test_a_delivery_whose_reply_is_lost_waits_for_no_lease_and_runs_once(
         broker = client.client.broker()
 
         async def is_idle() -> bool:
-            return b" cmd=blpop " in await broker.command("CLIENT", "LIST")
+            """Tell whether each connection of the worker has come to its first pause."""
+            clients = await broker.command("CLIENT", "LIST")
+            return [clients.count(b" cmd=" + c) for c in (b"blpop ", b"subscr", b"eval")] == [
+                1,
+                1,
+                2,
+            ]
 
         await eventually(is_idle)
         bell = broker.keys.bell("default")
@@ -178,8 +185,12 @@ async def test_a_delivery_whose_reply_is_lost_waits_for_no_lease_and_runs_once(
 
 
 @pytest.mark.parametrize("moment", ["idle", "running", "settling"])
-async def test_connections_that_go_deaf_strand_nobody(new_server: NewServer, moment: str) -> None:
+async def test_connections_that_go_deaf_strand_nobody(
+    new_server: NewServer, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A half-open connection is open to the last byte that never comes: each read has an end."""
+    for module in ("broker.doorbell", "worker.consumer"):  # 15 s, which is long for a test
+        monkeypatch.setattr(f"aioq.{module}.PATIENCE", 1)
     app, client = make_app(lease=1, enqueue_timeout=1), make_app()
     async with behind_a_proxy(new_server(), app, client) as (worker, proxy):
         job = await client.send_task("held", args=("a",))
@@ -201,7 +212,7 @@ async def test_connections_that_go_deaf_strand_nobody(new_server: NewServer, mom
 async def test_a_flushed_server_costs_a_few_commands_and_a_few_lines(
     new_server: NewServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A read from a group that is gone answers at once: asked in a loop, hundreds of times a second."""
+    """A read from a group that is gone answers at once, and so hundreds of times a second."""
     server = new_server()
     app = make_app(lease=1)
     async with running(app, url=server.url):
@@ -281,3 +292,31 @@ async def test_an_outage_does_not_turn_a_queued_job_into_another_state(
         async with running(app, url=server.url):
             assert await job.result(timeout=20) == "a"
             assert await delayed.status() is JobState.PENDING
+
+
+async def test_who_keeps_a_short_lease_asks_often_while_the_server_is_away(
+    new_server: NewServer,
+) -> None:
+    """A backoff that outgrows the lease turns an outage shorter than it into the loss of it."""
+    app = make_app(lease=1)
+    server = new_server()
+    async with proxy_to(server.url) as proxy:
+        with app.connected_to(proxy.url):
+            keeper = LeaseKeeper(
+                app.client.broker(),
+                Identity(),
+                lease=1,
+                queues=["default"],
+                limits=[],
+                presence=lambda: b"",
+            )
+            await keeper.register()
+            keeper.start()
+            proxy.is_up = False
+            proxy.drop()
+            tries = proxy.accepted
+            await asyncio.sleep(2)
+            tries = proxy.accepted - tries
+            keeper.stop()
+            await app.aclose()
+    assert 15 <= tries < 200

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_MS = 2 * LEASE_MS + LEASE_MS / 3
 """How long a ready job may wait while a worker that is well has room."""
-FORGET_MS = 200_000
-"""How long after its end the record of a job may be needed: no message is later than that."""
+FORGET_MS = 120_000
+"""How long the record of a job is kept after its end, at least: no message comes later."""
 _LOOK = """
 local found = {}
 for n, job_id in ipairs(ARGV) do

@@ -109,6 +109,7 @@ class History:
             else:
                 self._compare("I1", story, found)
         for incarnation in self.incarnations.values():
+            incarnation.has_lease = incarnation.name in leases
             if leases.get(incarnation.name, 0) > 0:
                 incarnation.is_reaped = False
         self.limits = dict.fromkeys(self.limits, "3") | limits
@@ -209,7 +210,8 @@ class History:
         if word.entry_id == story.token and story.state == "r":
             return "K"
         if story.queued and word.entry_id == story.queued:
-            return "K"  # the claim was taken back by a restart, and the work was done
+            # The claim was taken back by a restart, and the work was done; or it has expired.
+            return "K" if story.expires_ms is None else "KD"
         return "SD" if story.state == "w" else "S"
 
     def _note_update(self, flags: Sequence[bool], updates: Sequence[Update]) -> None:
@@ -224,8 +226,9 @@ class History:
 
     def _note_register(self, _: int, worker: str, limits: Iterable[Limit]) -> None:
         incarnation = self.incarnations[worker]
-        incarnation.renewed_at_ms = self.true_ms
-        incarnation.is_reaped = False  # a register that came too late; nobody beats, so it ends
+        if not incarnation.has_lease:  # one that comes too late gives one again; it will end
+            incarnation.has_lease, incarnation.is_reaped = True, False
+            incarnation.renewed_at_ms = self.true_ms
         self.limits |= {each.task: each.limit or "3" for each in limits}
 
     def _note_beat(self, reply: Beaten, worker: str) -> None:
@@ -240,9 +243,12 @@ class History:
         changes = self._changes({named} if named else None) if reply.taken else []
         for worker in {named} - {""} or sorted({*reply.workers, *(s.holder for s, _ in changes)}):
             self._judge_reap(self.incarnations[worker], named, is_crash=is_crash)
+        for worker in reply.workers:
+            self.incarnations[worker].has_lease = False
         for story, found in changes:
             incarnation = self.incarnations[story.holder]
-            if not named and incarnation.has_left and not incarnation.gave_up:
+            is_excused = incarnation.gave_up or story.is_torn
+            if not named and incarnation.has_left and not is_excused:
                 self._fail("G12", story, f"was left behind by {story.holder}")
             story.taken.add(story.token)
             if story.is_revoked:
@@ -293,7 +299,8 @@ class History:
     def _note_revoke(self, flags: Sequence[bool], at_once: bool, job_ids: Sequence[str]) -> None:  # noqa: FBT001
         for job_id, was_accepted in zip(job_ids, flags, strict=True):
             story = self.stories[job_id]
-            self._notice_expiry(story)
+            if not was_accepted:
+                self._notice_expiry(story)
             if was_accepted != story.is_alive:
                 self._fail("revoke", story, f"was accepted: {was_accepted}")
             if story.state == "r" and not at_once:

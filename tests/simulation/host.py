@@ -106,7 +106,8 @@ class Host:
 
     def tear(self, *, most: int, ms: float) -> list[str]:
         """Kill the server, and have it back without its last calls; return what they touched."""
-        keep = self._rng.randint(self._journal[max(len(self._journal) - most, 0)][0], self.wire.logged)
+        sizes = [size for size, _ in self._journal][-most:] or [self.wire.logged]
+        keep = self._rng.randint(sizes[0], self.wire.logged)
         touched = [job_id for size, jobs in self._journal if size > keep for job_id in jobs]
         self._journal.clear()
         self.wire.kill_server(keep=keep)

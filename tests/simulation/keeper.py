@@ -37,13 +37,14 @@ class Keeper:
 
     def register(self) -> Turn[None]:
         """Ask for the lease of the first incarnation."""
-        yield from self._begin(self._another())
+        yield from self._take_name(self._another())
+        yield from self._begin()
 
     def _another(self) -> str:
         self._names += 1
         return f"{self._worker.name}.{self._names}"
 
-    def _begin(self, name: str) -> Turn[None]:
+    def _take_name(self, name: str) -> Turn[None]:
         worker = self._worker
         incarnations = worker.history.incarnations
         if worker.incarnation:
@@ -52,6 +53,9 @@ class Keeper:
         call = scripts.register(worker.prefix, worker=name, lease_ms=LEASE_MS, limits=LIMITS)
         yield from worker.persist(call, name, LIMITS)
         worker.incarnation = name  # not before: nothing may be done under a name without a lease
+
+    def _begin(self) -> Turn[None]:
+        worker, name = self._worker, self._worker.incarnation
         yield from worker.persist(self._beat(name), name)
         self._registered = name
 
@@ -63,10 +67,11 @@ class Keeper:
             return
         self._is_being_reborn = True
         self._registered = ""
-        yield from self._begin(self._another())
+        yield from self._take_name(self._another())
         self._worker.history.figures["new identities"] += 1
         for drop in self.on_lost:
             drop()
+        yield from self._begin()
         self._is_being_reborn = False
         self._reborn.fire()
 

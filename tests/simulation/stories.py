@@ -223,7 +223,9 @@ class Incarnation:
     process: "Process"
     renewed_at_ms: float = 0
     """When the server last executed a beat of it; true time."""
+    has_lease: bool = False
     is_reaped: bool = False
+    """Whether that has begun."""
     has_left: bool = False
     gave_up: bool = False
     """Whether it left with words that the server had not taken."""

@@ -64,6 +64,15 @@ async def stubborn_and_limited() -> str:
     return "too late"
 
 
+@app.task(time_limit=0.01)
+async def slow_to_clean_up() -> None:
+    try:
+        await hold.wait()
+    finally:
+        seen.append("cleaning up")
+        await hold.wait()
+
+
 @app.task(acks_late=False)
 async def stubborn_and_at_most_once() -> None:
     while not hold.is_set():
@@ -167,13 +176,16 @@ class Bench:
             pass
 
 
+current: Bench
+
+
 @pytest.fixture(autouse=True)
 async def bench(place: Place, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    global hold, seen, release
+    global hold, seen, release, current
     hold, seen, release = asyncio.Event(), [], threading.Event()
     monkeypatch.setattr("aioq.worker.executor.STUBBORN", 0.05)
     with app.connected_to(place.url):
-        made = Bench()
+        made = current = Bench()
         yield made
         hold.set()
         release.set()
@@ -283,6 +295,30 @@ async def test_a_stubborn_job_does_not_hold_the_worker_for_ever(
     assert len(bench.settled) == 2
 
 
+async def test_a_job_that_cleans_up_after_its_limit_is_not_disturbed_by_the_shutdown(
+    bench: Bench,
+) -> None:
+    bench.start(slow_to_clean_up)
+    await eventually(lambda: seen)
+    await bench.leave()
+
+    assert seen == ["cleaning up"]
+    assert bench.error() == "aioq.core.errors.TimeLimitExceeded"
+
+
+async def test_an_abandoned_job_is_cancelled_once_more_when_the_worker_leaves(
+    bench: Bench,
+) -> None:
+    bench.start(slow_to_clean_up)
+    await bench.idle()
+    assert bench.executor.abandoned == 1
+    await bench.leave()
+
+    await eventually(lambda: bench.executor.abandoned == 0)
+    assert not hold.is_set()
+    assert len(bench.settled) == 1
+
+
 # Revoking
 
 
@@ -305,6 +341,15 @@ async def test_only_the_delivery_that_is_meant_is_revoked(bench: Bench) -> None:
     assert not bench.executor.revoke(b"a", b"another-1")
     assert bench.executor.revoke(b"a", b"a-1")
     await bench.idle()
+
+
+async def test_revoking_twice_cancels_once(bench: Bench) -> None:
+    bench.start(stubborn)
+    await bench.begun()
+    assert (bench.executor.revoke(b"a"), bench.executor.revoke(b"a")) == (True, True)
+    await bench.idle()
+
+    assert seen == ["revoked"]
 
 
 async def test_a_revoke_before_the_first_step_is_one_too(bench: Bench) -> None:
@@ -351,6 +396,7 @@ async def test_nothing_is_settled_of_what_ran_when_the_lease_was_lost(bench: Ben
     await bench.begun()
     bench.executor.lose()
     assert bench.executor.held() == []
+    assert not bench.executor.revoke(b"a"), "it is not ours any more"
     await bench.idle()
 
     assert (bench.settled, seen) == ([], ["lease lost"])
@@ -429,6 +475,24 @@ async def test_a_stubborn_job_is_settled_named_and_its_slot_given_back(
     assert [job_id for job_id, _ in bench.settled] == [b"a", b"b"]
     assert bench.ended == [b"a", b"b"]
     assert "Job a of tests.worker.test_executor.stubborn has ended at last." in caplog.text
+
+
+async def test_a_job_that_ends_at_the_last_moment_is_not_abandoned(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.start(ending)
+    await bench.idle()
+
+    assert isinstance(bench.outcome, Completed)
+    assert (bench.ended, caplog.text) == ([b"a"], "")
+
+
+@app.task
+async def ending() -> None:
+    """Have its time run out between its last step and the moment the event loop tells of it."""
+    job = asyncio.current_task()
+    assert job is not None
+    asyncio.get_running_loop().call_soon(current.executor._abandon, job)  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize(("retries", "kind"), [(0, Retried), (1, Buried)])

@@ -153,7 +153,7 @@ async def test_an_error_after_the_revoke_is_not_retried() -> None:
         await runs(worker)
         # As if the push was lost: the mark alone decides.
         broker = app.client.broker()
-        await broker.command("HSET", f"{broker.keys.prefix}j:{job.id}", "c", "1")
+        await broker.command("HSET", f"{broker.keys.prefix}j:{job.id}", "c", "3600000")
         hold.set()
 
         await is_revoked(job)
@@ -165,8 +165,10 @@ async def test_a_lost_push_is_made_good_by_the_next_beat() -> None:
         await runs(worker)
         broker = app.client.broker()
         key = f"{broker.keys.prefix}j:{job.id}"
-        await broker.command("HSET", key, "c", "1")
-        await broker.command("SADD", f"{broker.keys.prefix}cx:{worker.identity.name}", job.id)
+        [token] = await broker.command("HMGET", key, "i")
+        await broker.command("HSET", key, "c", "3600000")
+        missed = f"{broker.keys.prefix}cx:{worker.identity.name}"
+        await broker.command("SADD", missed, f"{token.decode()} {job.id}")
 
         await is_revoked(job)
         assert seen == ["revoked"]
