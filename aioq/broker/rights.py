@@ -115,7 +115,14 @@ OPERATOR = Role(
     (*PRODUCER.scripts, "discard", "letters", "replay"),
     (*_SCRIPT, *_LISTEN, "TIME", "ZRANGE"),
 )
-ROLES = (WORKER, PRODUCER, OPERATOR, READER)
+DOCTOR = Role(
+    "doctor",
+    "runs `aioq doctor`, also with `--repair`",
+    ("fsck/jobs", "fsck/keys", "fsck/lane", "reap"),
+    (*_SCRIPT, "GET", "SCAN", "SMEMBERS", "TIME", "ZCARD", "ZCOUNT", "ZRANGE", "ZSCAN"),
+    optional=("INFO",),
+)
+ROLES = (WORKER, PRODUCER, OPERATOR, READER, DOCTOR)
 
 
 @cache

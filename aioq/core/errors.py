@@ -79,7 +79,11 @@ class TimeLimitExceeded(AioqError):
 
 
 class WorkerLost(AioqError):
-    """The process that ran the job died before the job ended."""
+    """The process that ran the job died before the job ended, as often as `max_crashes` allows.
+
+    Look into the logs of the worker that its message names; raise `max_crashes` where the deaths
+    were not the task's fault, and replay the dead letter.
+    """
 
 
 class BrokerUnavailable(AioqError, ConnectionError):

@@ -21,7 +21,7 @@ class Child:
     ) -> None:
         self._process = process
         self._loop = asyncio.get_running_loop()
-        self._started = self._loop.time()
+        self._began: float | None = None
         self.hold = hold
         self.early_deaths = early_deaths
         self.is_first: bool = False
@@ -42,11 +42,11 @@ class Child:
         self.was_killed: bool = False
         """Whether its supervisor has killed it."""
         self.lived: float = 0
-        """Seconds, when it has ended."""
+        """Seconds for which it took jobs, when it has ended."""
         self.ended: asyncio.Task[int] = asyncio.create_task(self._end())
 
     def __str__(self) -> str:
-        name = f"Worker {self.worker}" if self.worker else "A worker that was starting"
+        name = f"Worker {self.worker}" if self.worker else "The worker that was starting"
         return f"{name} (pid {self._process.pid})"
 
     @property
@@ -59,7 +59,12 @@ class Child:
         """How it has ended, in words."""
         if self.code >= 0:
             return f"has ended with exit code {self.code}"
-        return f"was killed by {signal.Signals(-self.code).name}"
+        return f"was killed by {_name(-self.code)}"
+
+    def begin(self) -> None:
+        """Note that it takes jobs."""
+        self._began = self._loop.time()
+        self.takes_jobs.set_result(True)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it still lives."""
@@ -73,8 +78,16 @@ class Child:
 
     async def _end(self) -> int:
         code = await self._process.wait()
-        self.lived = self._loop.time() - self._started
         self.hold.close()  # which hears its last words
+        if self._began is not None:
+            self.lived = self._loop.time() - self._began
         if not self.takes_jobs.done():
             self.takes_jobs.set_result(False)
         return code
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the real-time signals
+        return f"signal {number}"

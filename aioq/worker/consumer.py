@@ -97,6 +97,7 @@ class Consumer:
         self._most = min(max(slots.room // 4, 50), MOST)
         self._lost = lost
         self._epoch = 0
+        self._connection = broker.connection
         self._has_lost_reply = False
         self.is_fetching: bool = False
         """Whether jobs may have been handed out that have not started yet."""
@@ -111,6 +112,7 @@ class Consumer:
     async def run(self) -> None:
         """Consume until cancelled."""
         failures = 0
+        self._connection = self._broker.connection
         try:
             while True:
                 # With a full queue nothing else here would ever notice that it is over.
@@ -128,6 +130,8 @@ class Consumer:
                     continue
                 failures = 0
                 self._outage.cleared()
+                if self._has_reconnected():
+                    continue
                 if not fetched.deliveries and not self._is_due(fetched):
                     await self._wait_for_work(fetched)
         finally:
@@ -167,6 +171,16 @@ class Consumer:
             self._epoch, self._has_lost_reply = 0, False
             await self._lost(name)
         return fetched
+
+    def _has_reconnected(self) -> bool:
+        """Tell whether the connection is another one, and note that there is something to recover.
+
+        The server may have been set back, by a power cut or a failover: then it takes jobs for
+        running here whose outcomes it had taken already.
+        """
+        before, self._connection = self._connection, self._broker.connection
+        self._has_lost_reply |= before is not self._connection
+        return self._has_lost_reply
 
     async def _recover(self) -> None:
         """Give back what a lost reply had handed out to nobody.

@@ -69,7 +69,8 @@ class Deadlines:
             self._timer = None
         if self._heap:
             # Not call_at: the loop's clock may stand still for as long as one of its turns takes.
-            delay = max(0.0, self._heap[0][0] - time.monotonic())
+            # Not less than the millisecond that uvloop counts in: it would be called in a circle.
+            delay = max(0.001, self._heap[0][0] - time.monotonic())
             self._timer = self._loop.call_later(delay, self._expire)
 
     def _expire(self) -> None:

@@ -25,10 +25,13 @@ from aioq.core.outcome import (
 from aioq.core.retry import Reject, Retry, Snooze
 from aioq.worker import orders
 from aioq.worker.plan import Plan
-from aioq.worker.task_process import Died
+from aioq.worker.task_process import Died, NoProcess
 from aioq.worker.turn import NotStarted
 
 log: logging.Logger = logging.getLogger("aioq.worker")
+
+_PAUSE = "+1000"
+"""Milliseconds until a job for which there was no process is tried again."""
 
 
 class UnknownTask(AioqError):
@@ -67,6 +70,10 @@ class Judge:
             return self._unserved(error)
         if isinstance(error, Died):
             return self._crashed(plan, delivery, error)
+        if isinstance(error, NoProcess):  # no fault of the job's
+            job_id = context.job_id
+            log.error("Job %s of %s is given back: no process starts: %s", job_id, plan.name, error)
+            return GivenBack(_PAUSE)
         return self._decide(plan, delivery, error)
 
     def exceeded(

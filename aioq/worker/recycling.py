@@ -6,7 +6,6 @@ A worker under a supervisor looks at itself and asks to be replaced; it goes on 
 import asyncio
 import os
 import random
-import resource
 import sys
 import time
 
@@ -71,6 +70,8 @@ def memory() -> float:
         with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - several times a second
             pages = int(file.read().split()[1])
     except OSError:
+        import resource  # noqa: PLC0415 - not on every system
+
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / MEGABYTE if sys.platform == "darwin" else peak / 1024
     return pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE

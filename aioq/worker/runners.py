@@ -98,6 +98,7 @@ class Processes:
 
         Raises:
             Died: the child died.
+            NoProcess: none could be started.
             orders.Failed: the task raised, or its result cannot be serialised.
         """
         await turn.take(self._free)

@@ -27,7 +27,7 @@ from aioq.worker.tie import HELD_BACK, MARGIN, Hold, Left, Loaded, Message, Name
 log: logging.Logger = logging.getLogger("aioq.worker")
 
 LONG_LIFE = 10.0
-"""Seconds after which the death of a child says nothing about its successor."""
+"""Seconds of taking jobs after which the death of a child says nothing about its successor."""
 LONGEST_PAUSE = 30.0
 """Seconds between two starts of a child that dies again and again, at most."""
 _LAST_REAP = 2.0
@@ -82,7 +82,7 @@ class Supervisor:
         """
         # Python's own handlers and not the loop's: they stay when the loop is closed, so that one
         # more signal does not turn a clean end into a death by signal.
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        for number in HELD_BACK:
             signal.signal(number, self._received)
         async with asyncio.TaskGroup() as around:
             recycler = around.create_task(self._recycle())
@@ -217,7 +217,7 @@ class Supervisor:
             case Named():
                 child.worker = message.worker
             case Ready():
-                child.takes_jobs.set_result(True)
+                child.begin()
                 self._begin_all(child)
             case Worn():
                 self._worn.put_nowait((child, message.reason))

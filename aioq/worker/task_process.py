@@ -29,6 +29,10 @@ class Died(Exception):
     """The process died before it had an answer."""
 
 
+class NoProcess(Exception):
+    """No process could be started: the machine lacks memory, or something else for a while."""
+
+
 class TaskProcess:
     """A child process, idle or with one job."""
 
@@ -41,25 +45,15 @@ class TaskProcess:
 
     @classmethod
     async def start(cls) -> Self:
-        """Start a fresh interpreter."""
-        ours, childs = socket.socketpair()
-        ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        descriptor = childs.fileno()
+        """Start a fresh interpreter.
+
+        Raises:
+            NoProcess: the operating system refused.
+        """
         try:
-            with childs:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-c",
-                    _BOOT,
-                    json.dumps([descriptor, sys.path]),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=(descriptor,),
-                    start_new_session=True,
-                )
-        except BaseException:
-            ours.close()
-            raise
-        return cls(process, ours)
+            return await cls._start()
+        except OSError as error:
+            raise NoProcess(str(error)) from error
 
     async def run(self, order: bytes, started: Callable[[], None]) -> bytes:
         """Have it run one job, and return its answer.
@@ -92,6 +86,27 @@ class TaskProcess:
     def close(self) -> None:
         """Let it end; in the middle of a job it kills itself."""
         self._stream.close()
+
+    @classmethod
+    async def _start(cls) -> Self:
+        ours, childs = socket.socketpair()
+        ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        descriptor = childs.fileno()
+        try:
+            with childs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-c",
+                    _BOOT,
+                    json.dumps([descriptor, [*map(str, sys.path)]]),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    pass_fds=(descriptor,),
+                    start_new_session=True,
+                )
+        except BaseException:
+            ours.close()
+            raise
+        return cls(process, ours)
 
     async def _ask(self, order: bytes, started: Callable[[], None]) -> bytes:
         loop = asyncio.get_running_loop()

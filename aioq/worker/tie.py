@@ -27,7 +27,7 @@ MARGIN = 20.0
 
 It may give its jobs back (5 s) and write the last outcomes (10 s) after the grace.
 """
-HELD_BACK = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
+HELD_BACK = {each for each in signal.Signals if each.name in {"SIGINT", "SIGTERM", "SIGUSR1"}}
 """Signals that a supervisor blocks while it starts a child, until the child has handlers."""
 
 _DRAIN = b"d"

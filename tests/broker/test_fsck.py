@@ -6,12 +6,13 @@ from typing import NamedTuple
 import pytest
 
 from aioq import Aioq, Context
-from aioq.broker import fsck, letters, scripts
+from aioq.broker import fsck, inspect, letters, rights, scripts, server
 from aioq.broker.findings import Report
 from aioq.broker.keys import Keys
 from aioq.testing import running
 from tests.broker.calls import beat, enqueue, fetch, outcome, register, revoke, settle
 from tests.broker.place import Place, State, broker_on, new_job
+from tests.broker.users import acting_as
 
 pytestmark = pytest.mark.broker
 
@@ -579,6 +580,20 @@ async def test_a_full_server_can_be_mended(busy: Place) -> None:
     assert len(report.findings) == 2  # of the lane nothing is left to be handed out
     assert report.unmended == []
     assert busy.problems() == []
+    busy.is_sound = True
+
+
+async def test_the_documented_rights_are_enough(busy: Place) -> None:
+    for command in ("ZREM {p}d delayed", "SREM {p}l default:5", "XGROUP DELCONSUMER {s} w w1"):
+        break_(busy, command)
+    break_(busy, "DEL {p}w:w1")  # a presence that no worker has written
+    with acting_as(busy.url, rights.DOCTOR) as url:
+        async with broker_on(busy, url=url) as broker:
+            report = await fsck.Examiner(broker, repair=True).examine()
+            assert await inspect.workers(broker) == []
+            assert (await server.read(broker)).policy == "noeviction"
+    assert len(report.findings) == 3
+    assert report.unmended == []
     busy.is_sound = True
 
 

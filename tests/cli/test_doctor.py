@@ -6,29 +6,24 @@ from collections.abc import Iterator
 import pytest
 from click.testing import Result
 
-from tests.broker.place import Admin
+from tests.broker.calls import enqueue
+from tests.broker.place import Place, new_job
 from tests.cli.conftest import Project
 from tests.cli.terminal import Terminal, wait_until
 
-PREFIX = "{aioq.0}:"
-
 
 @pytest.fixture
-def admin(url: str) -> Iterator[Admin]:
-    """A way past everything to the server."""
-    made = Admin(url)
-    yield made
-    made("CONFIG", "SET", "maxmemory-policy", "noeviction")
-    made("CONFIG", "SET", "maxmemory", 0)
-    made.close()
+def busy(place: Place) -> Iterator[Place]:
+    """Three jobs that wait, one of them delayed."""
+    place.is_sound = False
+    delayed = new_job("delayed", due="+3600000")
+    enqueue(place, new_job("queued"), new_job("letter", lane="mail:5"), delayed)
+    yield place
+    place.admin("CONFIG", "SET", "maxmemory-policy", "noeviction")
 
 
-@pytest.fixture
-def queued(project: Project, url: str) -> str:
-    """Three jobs that wait; the id of the last, which is delayed."""
-    project.run("enqueue", "--url", url, "tasks.add", "1", "2")
-    project.run("enqueue", "--url", url, "tasks.add", "3", "4", "--queue", "mail")
-    return project.run("enqueue", "--url", url, "tasks.add", "--delay", "1h").stdout.strip()
+def doctor(project: Project, place: Place, *more: str) -> Result:
+    return project.run("doctor", "--url", place.url, "--name", "test", *more)
 
 
 def lines(result: Result) -> list[str]:
@@ -36,7 +31,7 @@ def lines(result: Result) -> list[str]:
 
 
 def test_a_sound_server_is_shown(shop: Terminal, url: str) -> None:
-    worker = shop.start_worker("tasks:app", "--queues", "default,mail")
+    shop.start_worker("tasks:app", "--queues", "default,mail")
     shop.enqueue("tasks.held", "one")
     wait_until((shop.folder / "one.started").exists)
     done = shop.run("doctor")
@@ -59,20 +54,17 @@ def test_a_sound_server_is_shown(shop: Terminal, url: str) -> None:
         "Sound.",
     ]
     (shop.folder / "one.go").touch()
-    assert worker.pid
 
 
-def test_what_is_wrong_is_said_and_then_mended(
-    project: Project, url: str, admin: Admin, queued: str
-) -> None:
-    admin("ZREM", f"{PREFIX}d", queued)
-    admin("SREM", f"{PREFIX}l", "mail:5")
+def test_what_is_wrong_is_said_and_then_mended(project: Project, busy: Place) -> None:
+    busy.admin("ZREM", f"{busy.prefix}d", "delayed")
+    busy.admin("SREM", f"{busy.prefix}l", "mail:5")
     found, mended, sound = (
-        project.run("doctor", "--url", url, *more) for more in ([], ["--repair"], ["--repair"])
+        doctor(project, busy, *more) for more in ([], ["--repair"], ["--repair"])
     )
 
     unseen = "- lane mail:5 holds jobs, and workers do not look into it"
-    unlisted = f"- job {queued} is delayed, and the delayed set does not know it"
+    unlisted = "- job delayed is delayed, and the delayed set does not know it"
     assert found.exit_code == 1
     assert lines(found)[-2:] == [unseen, unlisted]
     assert found.stderr == "Error: 2 problems; mend them with: aioq doctor --repair\n"
@@ -86,13 +78,13 @@ def test_what_is_wrong_is_said_and_then_mended(
     assert lines(sound)[7] == "jobs 3 records, 1 delayed, 0 dead letters"
 
 
-def test_as_json(project: Project, url: str, admin: Admin, queued: str) -> None:
-    admin("ZREM", f"{PREFIX}d", queued)
-    done = project.run("doctor", "--url", url, "--json", "--repair")
+def test_as_json(project: Project, busy: Place) -> None:
+    busy.admin("ZREM", f"{busy.prefix}d", "delayed")
+    done = doctor(project, busy, "--json", "--repair")
     facts = json.loads(done.stdout)
 
     assert done.exit_code == 0
-    assert (facts["schema"], facts["name"], facts["server"]) == (1, "aioq", url)
+    assert (facts["schema"], facts["name"], facts["server"]) == (1, "test", busy.url)
     assert facts["facts"]["policy"] == "noeviction"
     assert facts["facts"]["memory"] > 0
     assert facts["facts"]["clients"] > 0
@@ -106,20 +98,18 @@ def test_as_json(project: Project, url: str, admin: Admin, queued: str) -> None:
     assert facts["problems"] == [
         {
             "code": "delayed-unlisted",
-            "name": queued,
+            "name": "delayed",
             "detail": "",
-            "text": f"job {queued} is delayed, and the delayed set does not know it",
+            "text": "job delayed is delayed, and the delayed set does not know it",
             "is_mended": True,
             "remedy": "added",
         }
     ]
 
 
-def test_what_cannot_be_mended_is_left_and_said(
-    project: Project, url: str, admin: Admin, queued: str
-) -> None:
-    admin("SET", f"{PREFIX}stranger", "1")
-    done = project.run("doctor", "--url", url, "--repair")
+def test_what_cannot_be_mended_is_left_and_said(project: Project, busy: Place) -> None:
+    busy.admin("SET", f"{busy.prefix}stranger", "1")
+    done = doctor(project, busy, "--repair")
 
     assert done.exit_code == 1
     assert lines(done)[-1] == (
@@ -129,12 +119,10 @@ def test_what_cannot_be_mended_is_left_and_said(
     assert done.stderr == "Error: 1 problem left\n"
 
 
-def test_an_index_that_is_none_ends_the_examination(
-    project: Project, url: str, admin: Admin, queued: str
-) -> None:
-    admin("DEL", f"{PREFIX}d")
-    admin("SET", f"{PREFIX}d", "1")
-    done = project.run("doctor", "--url", url)
+def test_an_index_that_is_none_ends_the_examination(project: Project, busy: Place) -> None:
+    busy.admin("DEL", f"{busy.prefix}d")
+    busy.admin("SET", f"{busy.prefix}d", "1")
+    done = doctor(project, busy)
 
     assert done.exit_code == 1
     assert done.stderr == (
@@ -143,10 +131,10 @@ def test_an_index_that_is_none_ends_the_examination(
 
 
 def test_a_server_that_throws_keys_away_is_a_problem_unless_that_is_allowed(
-    project: Project, url: str, admin: Admin, queued: str, monkeypatch: pytest.MonkeyPatch
+    project: Project, busy: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    admin("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-    done = project.run("doctor", "--url", url)
+    busy.admin("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    done = doctor(project, busy)
 
     assert done.exit_code == 1
     assert lines(done)[-1] == (
@@ -155,19 +143,17 @@ def test_a_server_that_throws_keys_away_is_a_problem_unless_that_is_allowed(
     )
     assert done.stderr == "Error: 1 problem\n"
     monkeypatch.setenv("AIOQ_ALLOW_EVICTION", "true")
-    assert project.run("doctor", "--url", url).exit_code == 0
+    assert doctor(project, busy).exit_code == 0
 
 
-def test_many_problems_are_not_all_printed(
-    project: Project, url: str, admin: Admin, queued: str
-) -> None:
+def test_many_problems_are_not_all_printed(project: Project, busy: Place) -> None:
     for number in range(120):
-        admin("SET", f"{PREFIX}y:gone{number}", "x")
-    done = project.run("doctor", "--url", url)
+        busy.admin("SET", f"{busy.prefix}y:gone{number}", "x")
+    done = doctor(project, busy)
 
     assert len([line for line in lines(done) if line.startswith("- there are arguments")]) == 100
     assert lines(done)[-1] == "- and 20 more: see --json"
-    assert len(json.loads(project.run("doctor", "--url", url, "--json").stdout)["problems"]) == 120
+    assert len(json.loads(doctor(project, busy, "--json").stdout)["problems"]) == 120
 
 
 @pytest.mark.parametrize("more", [[], ["--json"], ["--repair"]])
@@ -178,11 +164,9 @@ def test_a_server_that_is_away(project: Project, more: list[str]) -> None:
     assert "cannot reach" in done.stderr
 
 
-def test_a_dead_worker_that_nobody_has_reaped_is_counted(
-    project: Project, url: str, admin: Admin, queued: str
-) -> None:
-    admin("ZADD", f"{PREFIX}lw", 1, "dead")
-    done = project.run("doctor", "--url", url)
+def test_a_dead_worker_that_nobody_has_reaped_is_counted(project: Project, busy: Place) -> None:
+    busy.admin("ZADD", f"{busy.prefix}lw", 1, "dead")
+    done = doctor(project, busy)
 
     assert (done.exit_code, lines(done)[6]) == (0, "workers 0 alive, 1 dead and not reaped yet")
 

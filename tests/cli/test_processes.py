@@ -212,6 +212,30 @@ def test_ctrl_c_during_the_start_is_a_clean_end(several: Terminal) -> None:
     assert "Aborted" not in running.err
 
 
+def test_a_worker_that_is_drained_by_hand_is_replaced(several: Terminal) -> None:
+    running = start(several, "--processes", "2")
+    first, _ = workers(running)
+    os.kill(first, signal.SIGTERM)
+    running.says(" takes jobs.", times=3)
+
+    assert f"(pid {first}) has ended with exit code 0; another one takes its place" in running.err
+    running.send(signal.SIGTERM)
+    assert running.end().code == 0
+
+
+def test_a_worker_that_is_asked_to_leave_during_its_start_is_replaced(several: Terminal) -> None:
+    several.write("tasks.py", f"import time\nopen('loading', 'w')\ntime.sleep(0.5)\n{APP}")
+    running = several.start("worker", "tasks:app", "--processes", "2")
+    wait_until((several.folder / "loading").exists)
+    first = next(pid for pid in processes_at(several.folder) if pid != running.pid)
+    os.kill(first, signal.SIGTERM)
+    running.says(" takes jobs.", times=2)
+
+    assert f"The worker that was starting (pid {first}) has ended with exit code 0" in running.err
+    running.send(signal.SIGTERM)
+    assert running.end().code == 0
+
+
 def test_usr1_shows_the_stacks_of_all(several: Terminal) -> None:
     running = start(several, "--processes", "2")
     running.send(signal.SIGUSR1)
@@ -351,6 +375,7 @@ def test_code_that_breaks_while_workers_run_does_not_replace_them(several: Termi
     several.write("tasks.py", APP)
     running.says(" takes its place.")
 
+    wait_until(lambda: sum(map(alive, workers(running))) == 1)
     running.send(signal.SIGTERM)
     assert running.end().code == 0
 

@@ -5,11 +5,14 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from aioq import Aioq, BrokerFull, JobState, Settings
 from aioq.embedded import PrivateServer
+from aioq.embedded.server import Answer, answer
 from aioq.testing import running
 from aioq.worker import Worker
 from aioq.worker.identity import Identity
@@ -151,6 +154,34 @@ async def test_a_replica_is_an_outage_until_it_is_a_master_again(new_server: New
         assert await job.result(timeout=20) == "before"
         assert await (await sending).result(timeout=20) == "after"
     assert starts == ["before", "after"]
+
+
+async def test_a_server_that_loads_its_data_is_an_outage_until_it_has(
+    new_server: NewServer,
+) -> None:
+    """It accepts connections, and answers every command with an error."""
+    slow = ("--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
+    server = new_server(*slow, appendonly=True)
+    app = make_app(enqueue_timeout=60)
+    async with running(app, url=server.url) as worker:
+        await (
+            app.tasks["quick"]
+            .options(countdown=3600)
+            .enqueue_many([(f"{n}",) for n in range(1000)])
+        )
+        job = await app.send_task("held", args=("before",))
+        await eventually(lambda: starts == ["before"])
+        server.kill()
+        restarting = asyncio.create_task(asyncio.to_thread(server.restart))
+        socket_path = Path(unquote(urlsplit(server.url).path))
+        await eventually(lambda: answer(socket_path) is Answer.LOADING, seconds=30)
+        hold.set()
+
+        assert await job.result(timeout=40) == "before"
+        later = await app.send_task("quick", args=("later",))
+        assert await later.result(timeout=40) == "later"
+        await restarting
+        assert not worker.has_left
 
 
 @pytest.mark.parametrize("reply", ["the token", "the fetch"])

@@ -1,24 +1,25 @@
 """Whatever is done in whatever order: the server holds what the model says it holds.
 
 Each step is done on a real server and on the model, and then everything is compared.  That covers
-what no single test can: nothing is lost, nothing runs twice or after its end, no retry is
-counted that was not asked for, no payload is mixed up, and a zombie's word changes nothing.
+what no single test can: nothing is lost, nothing runs twice or after its end, no retry and no crash
+is counted that was none, no payload is mixed up, and a zombie's word changes nothing.
 """
 
 import asyncio
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
     initialize,
     invariant,
-    multiple,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -29,13 +30,14 @@ from aioq.broker.broker import Broker
 from aioq.broker.scripts import Delivery, Limit, NewJob, Reaped, Settlement, Update
 from aioq.broker.topology import parse
 from aioq.core.errors import AioqError
-from tests.broker import calls as broker_calls
+from tests.broker import calls
 from tests.broker.clock import Clock
 from tests.broker.fsck import place_of
 from tests.broker.place import Place, dumped, new_job
 from tests.model.model import Model
 
 pytestmark = pytest.mark.broker
+T = TypeVar("T")
 
 LANES = ["mail:9", "default:5", "default:0"]
 SUSPECTS = ["default:z", "mail:z"]
@@ -43,32 +45,39 @@ WORKERS = ["w1", "w2", "w3"]
 LIMITS = {"fragile": 0, "tough": math.inf}
 DEAD_MAX = 2
 KEEP_MS = 3_600_000
+LEASE_MS = 30_000
 IGNORED = re.compile(r"(b|sv|w):.*|l|o|ss")
 """What follows from the rest, and is checked for itself."""
-LEASE_MS = 30_000
+
 PAUSES = st.sampled_from([0, 1, 10, 500])
+OFTEN_NONE = st.sampled_from([None, None, None, 0, 1, 10, 500])
+MOST = st.sampled_from([1, 2, 250])
+A_WORKER = st.sampled_from(WORKERS)
+PICK = st.integers(0, 30)
+"""Which one of a list that grows, from its end."""
+Word = tuple[int, str, int, bytes]
+WORD: st.SearchStrategy[Word] = st.tuples(
+    PICK, st.sampled_from("ccrrfnnulll"), PAUSES, st.sampled_from([b"small", b"large" * 20])
+)
 
 
 @dataclass(frozen=True)
 class Held:
     """A delivery as its worker remembers it, for as long as it likes."""
 
-    job_id: str
-    token: bytes
+    job_id: bytes
+    entry_id: bytes
 
     @property
     def name(self) -> bytes:
         """Its name in a call."""
-        return self.token + b" " + self.job_id.encode()
+        return self.entry_id + b" " + self.job_id
 
 
 class Machine(RuleBasedStateMachine):
     """A server and its model; each rule is a step of both."""
 
     place: Place
-    held = Bundle("held")
-    calls = Bundle("calls")
-    words = Bundle("words")
 
     @initialize()
     def start(self) -> None:
@@ -78,11 +87,15 @@ class Machine(RuleBasedStateMachine):
         self.patch.setattr("aioq.broker.scripts.load", Clock.load)
         self.patch.setattr(broker_module, "DEAD_LETTERS", DEAD_MAX)
         self.model = Model(self.clock.now_ms, DEAD_MAX, LIMITS)
-        self.made = 0
+        self.enqueued: list[list[NewJob]] = []
+        self.held: list[Held] = []
+        self.said: list[list[Settlement]] = []
         self.runner = asyncio.Runner()
         self.broker = self.runner.run(self._open())
         for worker in WORKERS:
-            self.register(worker)
+            self._register(worker)
+        for index, lane in enumerate(LANES * 2):
+            self._enqueue([new_job(f"first {index}", lane=lane, task=list(LIMITS)[index % 2])])
 
     async def _open(self) -> Broker:
         topology = parse(self.place.url, prefix=self.place.prefix)
@@ -95,60 +108,63 @@ class Machine(RuleBasedStateMachine):
             self.patch.undo()
 
     @rule(
-        target=calls,
         count=st.integers(1, 4),
         lane=st.sampled_from(LANES),
         task=st.sampled_from(["add", "add", *LIMITS]),
-        due=st.none() | PAUSES,
-        expires=st.none() | PAUSES,
+        due=OFTEN_NONE,
+        expires=OFTEN_NONE,
     )
     def enqueue(
         self, count: int, lane: str, task: str, due: int | None, expires: int | None
-    ) -> list[NewJob]:
+    ) -> None:
         after = {"due": _after(due), "expires": _after(expires)}
-        names = [f"{self.made + n:03}" for n in range(count)]
-        self.made += count
-        jobs = [new_job(name, lane=lane, task=task, **after) for name in names]
-        self._enqueue(jobs)
-        return jobs
+        first = len(self.model.jobs)
+        names = [f"{first + n:03}" for n in range(count)]
+        self._enqueue([new_job(name, lane=lane, task=task, **after) for name in names])
 
     @rule(
-        target=calls,
         job_id=st.sampled_from(["mine", "yours"]),
         nonce=st.sampled_from(["n1", "n2"]),
         lane=st.sampled_from(LANES),
-        due=st.none() | PAUSES,
+        due=OFTEN_NONE,
     )
-    def enqueue_by_id(self, job_id: str, nonce: str, lane: str, due: int | None) -> list[NewJob]:
+    def enqueue_by_id(self, job_id: str, nonce: str, lane: str, due: int | None) -> None:
         payload = f"{job_id} of {nonce} in {lane}".encode()
-        jobs = [new_job(job_id, nonce=nonce, lane=lane, due=_after(due), payload=payload)]
-        self._enqueue(jobs)
-        return jobs
+        self._enqueue([new_job(job_id, nonce=nonce, lane=lane, due=_after(due), payload=payload)])
 
-    @rule(jobs=calls)
-    def enqueue_again(self, jobs: list[NewJob]) -> None:
+    @rule(pick=PICK)
+    def enqueue_again(self, pick: int) -> None:
         """As after a lost reply."""
-        self._enqueue(jobs)
+        self._enqueue(_picked(self.enqueued, pick))
 
-    @rule(worker=st.sampled_from(WORKERS))
-    def register(self, worker: str) -> None:
+    def _enqueue(self, jobs: list[NewJob]) -> None:
+        self.enqueued.append(jobs)
+        expected = [self.model.enqueue(job) for job in jobs]
+        made = self.runner.run(self.broker.enqueue_batch(jobs))
+        assert made.created == expected
+
+    @rule(worker=A_WORKER, is_new=st.booleans())
+    def tend(self, worker: str, is_new: bool) -> None:  # noqa: FBT001 - Hypothesis gives it by name
+        """Ask for a lease, or renew it."""
+        if is_new:
+            self._register(worker)
+        self._beat(worker)
+
+    def _register(self, worker: str) -> None:
         limits = [Limit("fragile", "0"), Limit("tough", "inf"), Limit("add", "")]
-        broker_calls.register(self.place, worker, lease_ms=LEASE_MS, limits=limits)
+        calls.register(self.place, worker, lease_ms=LEASE_MS, limits=limits)
         self.model.workers.register(worker, LEASE_MS)
 
-    @rule(worker=st.sampled_from(WORKERS))
-    def beat(self, worker: str) -> None:
-        beaten = broker_calls.beat(self.place, worker, lease_ms=LEASE_MS)
+    def _beat(self, worker: str) -> None:
+        beaten = calls.beat(self.place, worker, lease_ms=LEASE_MS)
         orders = {f"{token.decode()} {name.decode()}" for token, name in beaten.revokes}
         expected = self.model.workers.beat(worker, LEASE_MS)
         assert (beaten.alive, beaten.overdue, orders) == expected
 
     @rule(
-        target=held,
-        worker=st.sampled_from(WORKERS),
+        worker=A_WORKER,
         room=st.integers(0, 5),
         lanes=st.permutations(LANES),
-        count=st.integers(1, 3),
         suspects=st.sampled_from([SUSPECTS, SUSPECTS, SUSPECTS[:1], []]),
         is_lost=st.sampled_from([False, False, False, True]),
     )
@@ -157,98 +173,145 @@ class Machine(RuleBasedStateMachine):
         worker: str,
         room: int,
         lanes: list[str],
-        count: int,
         suspects: list[str],
         is_lost: bool,  # noqa: FBT001 - Hypothesis gives it by name
-    ) -> object:
+    ) -> None:
         """With the reply lost, the worker remembers nothing of it."""
-        model, places = self.model, [*suspects, *lanes[:count]]
+        self._fetch(worker, room, [*suspects, *lanes[: 1 + room]], is_lost=is_lost)
+
+    @rule(
+        worker=A_WORKER,
+        words=st.lists(WORD, max_size=5),
+        ms=st.sampled_from([0, 0, 4000, 8000]),
+        end=st.sampled_from(["", "", "dies", "leaves"]),
+        most=MOST,
+    )
+    def work(self, worker: str, words: list[Word], ms: int, end: str, most: int) -> None:
+        """Run some jobs, settle some of those that are held, and live on or not."""
+        self.advance(ms, {worker})
+        if not self.model.workers.is_alive(worker):
+            self._register(worker)
+        self._fetch(worker, 4, [*SUSPECTS, *LANES], is_lost=False)
+        if self.held and words:
+            self._settle([_word(_picked(self.held, pick), *word) for pick, *word in words])
+        if end:
+            self._reap(worker, most, is_crash=end == "dies")
+
+    def _fetch(self, worker: str, room: int, places: list[str], *, is_lost: bool) -> None:
+        model = self.model
         epoch = model.workers.epochs.get(worker, 0)
         fetching = self.broker.fetch(worker, epoch=epoch, room=room, keep_ms=KEEP_MS, lanes=places)
         fetched = self.runner.run(fetching)
         if not model.workers.is_alive(worker):
             assert fetched == (-1, 0, [], [])
-            return multiple()
+            return
         expected = model.fetch(worker, room, places)
         assert [each.job_id.decode() for each in fetched.deliveries] == expected
         assert fetched.dropped == []
         for name, delivery in zip(expected, fetched.deliveries, strict=True):
             self._check(name, delivery, places)
-        found = [Held(each.job_id.decode(), each.entry_id) for each in fetched.deliveries]
-        return multiple(*([] if is_lost else found))
+            if not is_lost:
+                self.held.append(Held(delivery.job_id, delivery.entry_id))
 
-    @rule(worker=st.sampled_from(WORKERS))
-    def fetch_late(self, worker: str) -> None:
-        """From before a recovery: it was on its way for long, and nobody waits for its reply."""
-        epoch = self.model.workers.epochs.get(worker, 0)
-        if epoch and self.model.workers.is_alive(worker):
-            with pytest.raises(AioqError, match="too late"):
-                broker_calls.fetch(self.place, worker=worker, epoch=epoch - 1, lanes=LANES)
+    def _check(self, name: str, delivery: Delivery, places: list[str]) -> None:
+        job, model = self.model.jobs[name], self.model
+        assert delivery.payload == model.payloads[name]
+        assert delivery.task.decode() == job["task"]
+        assert places[delivery.lane] == place_of(job["lane"], job.get("crashes", 0))
+        assert delivery.retries == job.get("retries", 0)
+        assert delivery.deliveries == job.get("ended", 0) + 1
+        assert delivery.due_ms == job.get("due", 0)
+        assert delivery.entry_id != model.tokens.get(name), "each delivery has its own token"
+        model.tokens[name] = delivery.entry_id
 
     @rule(
-        worker=st.sampled_from(WORKERS),
-        known=st.lists(held, max_size=8),
+        worker=A_WORKER,
+        known=st.sets(PICK, max_size=8),
         is_new=st.sampled_from([True, True, False]),
     )
-    def recover(self, worker: str, known: list[Held], is_new: bool) -> None:  # noqa: FBT001 - by name
-        model, names = self.model, [each.name for each in known]
-        epoch = model.workers.epochs.get(worker, 0) + is_new
-        call = scripts.recover(self.place.prefix, worker=worker, epoch=epoch, most=250, known=names)
-        if not model.workers.is_alive(worker):
-            assert self.place.run(call) == 0
-        elif not model.workers.may_recover(worker, epoch):
-            with pytest.raises(AioqError, match="too late"):
-                self.place.run(call)
+    def recover(self, worker: str, known: set[int], is_new: bool) -> None:  # noqa: FBT001 - by name
+        """Of what is not known the reply was lost; a call of an old epoch is a late one."""
+        names = {_picked(self.held, pick).name for pick in known if self.held}
+        workers = self.model.workers
+        epoch = workers.epochs.get(worker, 0) + is_new
+        if not workers.is_alive(worker):
+            assert self._recover(worker, epoch, names) == 0
+        elif workers.may_recover(worker, epoch):
+            held = self.model.held_by(worker)
+            lost = [name for name in held if self._held(name).name not in names]
+            assert self._recover(worker, epoch, names) == len(lost)
+            self.model.take_over(lost, is_crash=False)
+            with pytest.raises(AioqError, match="fetch comes too late"):
+                calls.fetch(self.place, worker=worker, epoch=epoch - 1, lanes=LANES)
         else:
-            lost = [
-                name
-                for name in model.held_by(worker)
-                if model.tokens[name] + b" " + name.encode() not in names
-            ]
-            assert self.place.run(call) == len(lost)
-            model.take_over(lost, is_crash=False)
+            with pytest.raises(AioqError, match="recovery comes too late"):
+                self._recover(worker, epoch, names)
 
-    @rule(held=held, mark=st.sampled_from("vvs"))
-    def note(self, held: Held, mark: str) -> None:
-        updates = [Update(held.job_id.encode(), held.token, mark, b"")]
+    def _recover(self, worker: str, epoch: int, names: set[bytes]) -> int:
+        prefix = self.place.prefix
+        return self.place.run(
+            scripts.recover(prefix, worker=worker, epoch=epoch, most=250, known=names)
+        )
+
+    def _held(self, name: str) -> Held:
+        return Held(name.encode(), self.model.tokens[name])
+
+    @precondition(lambda self: self.held)
+    @rule(pick=PICK, mark=st.sampled_from("vvs"))
+    def note(self, pick: int, mark: str) -> None:
+        held = _picked(self.held, pick)
+        updates = [Update(held.job_id, held.entry_id, mark, b"")]
         noted = self.place.run(scripts.update(self.place.prefix, count=1, updates=updates))
-        assert noted == [self.model.mark(held.job_id, held.token, mark)]
+        assert noted == [self.model.mark(held.job_id.decode(), held.entry_id, mark)]
 
-    @rule(jobs=calls, at_once=st.booleans())
-    def revoke(self, jobs: list[NewJob], at_once: bool) -> None:  # noqa: FBT001 - by name
-        names = [job.job_id for job in jobs]
-        accepted = broker_calls.revoke(self.place, *names, at_once=at_once, keep_ms=KEEP_MS)
+    @rule(picks=st.sets(PICK, min_size=1, max_size=2), at_once=st.booleans())
+    def revoke(self, picks: set[int], at_once: bool) -> None:  # noqa: FBT001 - by name
+        names = sorted({_picked(list(self.model.jobs), pick) for pick in picks})
+        accepted = calls.revoke(self.place, *names, at_once=at_once, keep_ms=KEEP_MS)
         assert accepted == [
             self.model.revoke(name, at_once=at_once, keep_ms=KEEP_MS) for name in names
         ]
 
-    @rule(most=st.sampled_from([1, 2, 250]))
-    def reap(self, most: int) -> None:
-        workers = self.model.workers
-        expected = [] if workers.watch(LEASE_MS) else workers.overdue()
-        reaped = broker_calls.reap(self.place, lease_ms=LEASE_MS, most=most, dead_max=DEAD_MAX)
-        self._reaped(reaped, expected, most, is_crash=True)
+    @precondition(lambda self: self.held)
+    @rule(words=st.lists(WORD, min_size=1, max_size=5))
+    def settle(self, words: list[Word]) -> None:
+        """Also what was settled before, and the same delivery twice."""
+        self._settle([_word(_picked(self.held, pick), *word) for pick, *word in words])
 
-    @rule(
-        worker=st.sampled_from(WORKERS),
-        most=st.sampled_from([1, 250, 250]),
-        is_crash=st.booleans(),
-    )
-    def reap_by_name(self, worker: str, most: int, is_crash: bool) -> None:  # noqa: FBT001 - by name
-        """Its death was seen, or it leaves."""
-        reaped = broker_calls.reap(
-            self.place, worker, is_crash=is_crash, most=most, dead_max=DEAD_MAX
+    @precondition(lambda self: self.said)
+    @rule(pick=PICK)
+    def settle_again(self, pick: int) -> None:
+        """As after a lost reply, or long after, by a worker that was frozen."""
+        self._settle(_picked(self.said, pick))
+
+    def _settle(self, words: list[Settlement]) -> None:
+        self.said.append(words)
+        expected = self.model.settle(words)
+        assert self.runner.run(self.broker.settle(words, dead_ms=10**9)) == expected
+
+    @rule(worker=st.none() | A_WORKER, most=MOST, is_crash=st.sampled_from([True, True, False]))
+    def reap(self, worker: str | None, most: int, is_crash: bool) -> None:  # noqa: FBT001 - by name
+        """Take over from one whose death was seen, or that leaves; or from all that are overdue."""
+        self._reap(worker, most, is_crash=is_crash)
+
+    def _reap(self, worker: str | None, most: int, *, is_crash: bool) -> None:
+        reaped = calls.reap(
+            self.place, worker or "", is_crash=is_crash, most=most, dead_max=DEAD_MAX
         )
-        self._reaped(reaped, [worker], most, is_crash=is_crash)
+        workers = self.model.workers
+        if worker is None:
+            dead = [] if workers.watch(LEASE_MS) else workers.overdue()
+        else:
+            dead = [worker]
+        self._reaped(reaped, dead, most, is_crash=is_crash)
 
     def _reaped(self, reaped: Reaped, dead: list[str], most: int, *, is_crash: bool) -> None:
-        """Do the same to the model; which jobs a bounded call took first is the server's choice."""
+        """Do it to the model too; which jobs a bounded call takes first is the server's choice."""
         model, room, done = self.model, most, list[str]()
-        still_held = self._held_on_the_server()
         for worker in dead:
             model.workers.end(worker)
             held = model.held_by(worker)
-            taken = [name for name in held if name not in still_held]
+            taken = [name for name in held if not self._is_running(name)]
             assert len(taken) == min(len(held), room)
             model.take_over(taken, is_crash=is_crash)
             room -= len(taken)
@@ -258,45 +321,23 @@ class Machine(RuleBasedStateMachine):
             done.append(worker)
         assert reaped == (most - room, done != dead, done)
 
-    def _held_on_the_server(self) -> set[str]:
-        """Return the jobs whose delivery is the one that the model knows of."""
-        keys = self.place.snapshot()
-        dump = dumped(keys)
-        return {
-            name
-            for name, token in self.model.tokens.items()
-            if dump[f"j:{name}"]["state"] == "running" and self.place.token(name) == token
-        }
+    def _is_running(self, name: str) -> bool:
+        state = self.place.admin("HGET", f"{self.place.prefix}j:{name}", "s")
+        return state == b"r"
 
     @rule(
-        target=words,
-        held=held,
-        op=st.sampled_from("ccrrfffnnulll"),
-        pause=PAUSES,
-        value=st.sampled_from([b"small", b"large" * 20]),
+        ms=st.sampled_from([0, 1, 10, 500, 4000, 10_000, 16_000, 40_000]),
+        beating=st.sets(A_WORKER),
     )
-    def settle(self, held: Held, op: str, pause: int, value: bytes) -> list[Settlement]:
-        words = [_word(held, op, pause, value)]
-        self._settle(words)
-        return words
+    def pass_time(self, ms: int, beating: set[str]) -> None:
+        self.advance(ms, beating)
 
-    @rule(
-        target=words, several=st.lists(held, min_size=2, max_size=5), ops=st.permutations("crnfl")
-    )
-    def settle_a_batch(self, several: list[Held], ops: list[str]) -> list[Settlement]:
-        words = [_word(held, op, 10, b"value") for held, op in zip(several, ops, strict=False)]
-        self._settle(words)
-        return words
-
-    @rule(words=words)
-    def settle_again(self, words: list[Settlement]) -> None:
-        """As after a lost reply, or long after, by a worker that was frozen."""
-        self._settle(words)
-
-    @rule(ms=PAUSES | st.sampled_from([4000, 10_000, 10_000, 16_000, 40_000]))
-    def advance(self, ms: int) -> None:
+    def advance(self, ms: int, beating: set[str]) -> None:
+        """Let time pass, and workers live on."""
         self.clock.advance(ms)
         self.model.advance(ms)
+        for worker in sorted(beating):
+            self._beat(worker)
 
     @invariant()
     def the_server_holds_what_the_model_holds(self) -> None:
@@ -313,30 +354,14 @@ class Machine(RuleBasedStateMachine):
         expected = self.model.dump()
         assert dump == {name: expected[name] for name in expected if not self._is_left_over(name)}
 
-    def _check(self, name: str, delivery: Delivery, places: list[str]) -> None:
-        job, model = self.model.jobs[name], self.model
-        assert delivery.payload == model.payloads[name]
-        assert delivery.task.decode() == job["task"]
-        assert places[delivery.lane] == place_of(job["lane"], job.get("crashes", 0))
-        assert delivery.retries == job.get("retries", 0)
-        assert delivery.deliveries == job.get("ended", 0) + 1
-        assert delivery.due_ms == job.get("due", 0)
-        assert delivery.entry_id != model.tokens.get(name), "each delivery has its own token"
-        model.tokens[name] = delivery.entry_id
-
     def _is_left_over(self, name: str) -> bool:
         """The error of an earlier try stays until it expires where a job failed or expired."""
         job = self.model.jobs.get(name.removeprefix("v:"))
         return name.startswith("v:") and job is not None and job["state"] in {"failed", "revoked"}
 
-    def _enqueue(self, jobs: list[NewJob]) -> None:
-        expected = [self.model.enqueue(job) for job in jobs]
-        made = self.runner.run(self.broker.enqueue_batch(jobs))
-        assert made.created == expected
 
-    def _settle(self, words: list[Settlement]) -> None:
-        expected = self.model.settle(words)
-        assert self.runner.run(self.broker.settle(words, dead_ms=10**9)) == expected
+def _picked(items: Sequence[T], pick: int) -> T:
+    return items[-1 - pick % len(items)]
 
 
 def _after(ms: int | None) -> str:
@@ -344,10 +369,8 @@ def _after(ms: int | None) -> str:
 
 
 def _word(held: Held, op: str, pause: int, value: bytes) -> Settlement:
-    argument: str | int = {"c": KEEP_MS if pause else 0, "f": "", "l": "", "u": pause * 100}.get(
-        op, f"+{pause}"
-    )
-    return Settlement(held.job_id.encode(), held.token, op, argument, value)
+    given = {"c": KEEP_MS if pause else 0, "f": "", "l": "", "u": pause * 100}
+    return Settlement(held.job_id, held.entry_id, op, given.get(op, f"+{pause}"), value)
 
 
 def run(place: Place, *, examples: int, steps: int) -> None:

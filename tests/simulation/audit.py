@@ -72,7 +72,7 @@ class Auditor:
         stories = list(history.present.values())
         found = look(self._host.wire, self._world.prefix, [story.job_id for story in stories])
         for story, each in zip(stories, found, strict=True):
-            if text := story.differs_from(each, self._host.clock_ms):
+            if text := story.differs_from(each, history.latest_ms):
                 raise Violation(f"I1: job {story.job_id} of {story.job.task}: {text}\n{story}")
             self._check_wait(story)
         self._forget([story for story in stories if self._is_old(story)])

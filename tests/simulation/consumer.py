@@ -20,6 +20,7 @@ class Consumer:
     def __init__(self, worker: "Worker") -> None:
         self._worker = worker
         self._epoch = 0
+        self._connection = worker.world.host.restarts
         self._has_lost_reply = False
         self._suspect: Delivery | None = None
         self._suspect_ended = Signal()
@@ -48,6 +49,8 @@ class Consumer:
                 failures += 1
                 continue
             failures = 0
+            if self._has_reconnected():
+                continue
             if not fetched.deliveries and not _is_due(fetched):
                 yield from self._wait_for_work(fetched)
         self.has_stopped = True
@@ -79,6 +82,12 @@ class Consumer:
             self._epoch, self._has_lost_reply = 0, False
             yield from worker.keeper.lost(name)
         return fetched
+
+    def _has_reconnected(self) -> bool:
+        """Tell whether the server was away: it may have been set back."""
+        before, self._connection = self._connection, self._worker.world.host.restarts
+        self._has_lost_reply |= before != self._connection
+        return self._has_lost_reply
 
     def _recover(self) -> Turn[None]:
         """Give back what a lost reply had handed out to nobody."""

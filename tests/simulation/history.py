@@ -38,7 +38,8 @@ class History:
         self._silence = silence
         self.clock_ms = 0
         """The server's clock."""
-        self._latest_ms = 0
+        self.latest_ms = 0
+        """The latest that it ever was; the clock may have been put back since."""
         self.true_ms = 0.0
         self.stories: dict[str, Story] = {}
         self.present: dict[str, Story] = {}
@@ -54,7 +55,7 @@ class History:
     def set_time(self, clock_ms: int, true_ms: float) -> None:
         """Tell the time."""
         self.clock_ms, self.true_ms = clock_ms, true_ms
-        self._latest_ms = max(self._latest_ms, clock_ms)
+        self.latest_ms = max(self.latest_ms, clock_ms)
 
     def begin(self, story: Story) -> None:
         """Tell of a job that somebody is about to enqueue."""
@@ -168,7 +169,7 @@ class History:
         if story.state == "r":
             self._fail("I4", story, f"is handed to {worker} while {story.holder} has it")
         # Where the clock was put back, it may have become due before.
-        if self._latest_ms < story.due_ms:
+        if self.latest_ms < story.due_ms:
             self._fail("I10", story, f"is due in {story.due_ms - self.clock_ms} ms")
         if story.expires_ms is not None and self.clock_ms >= story.expires_ms:
             self._fail("I10", story, "has expired, and is handed out")
@@ -357,10 +358,10 @@ class History:
 
     def _notice_expiry(self, story: Story) -> None:
         """Some call may have ended it, for nobody is told of that."""
-        if story.state == "w" and story.expires_ms and story.expires_ms <= self.clock_ms:
+        if story.state == "w" and story.expires_ms and story.expires_ms <= self.latest_ms:
             found = self._look([story.job_id])[0]
             if found is not None:
-                story.has_expired(found, self.clock_ms)
+                story.has_expired(found, self.latest_ms)
 
     def _changes(self, workers: set[str] | None) -> list[tuple[Story, Found | None]]:
         """Return what runs as far as is known, on these workers, and does so no more."""
@@ -377,7 +378,7 @@ class History:
         ]
 
     def _compare(self, name: str, story: Story, found: Found | None) -> None:
-        if difference := story.differs_from(found, self.clock_ms):
+        if difference := story.differs_from(found, self.latest_ms):
             self._fail(name, story, difference)
 
     def _fail(self, name: str, story: Story, text: str) -> None:

@@ -39,6 +39,8 @@ class Host:
         self.history = History(self._look, self._silence)
         self.troubles: list[tuple[float, float]] = []
         """When nobody could keep a lease."""
+        self.restarts = 0
+        """How often every connection was broken."""
         self._offset_ms = START
         self._away_until = 0.0
         self._journal: deque[tuple[int, list[str]]] = deque(maxlen=61)
@@ -126,6 +128,7 @@ class Host:
         self._had_trouble(10_000)  # beats that it has forgotten
 
     def _return_after(self, ms: float) -> None:
+        self.restarts += 1
         self._away_until = self._turns.now_ms + ms
         self._had_trouble(min(ms, GRACED_MS))
         self.place.admin.close()

@@ -179,8 +179,8 @@ class Story:
         self.tokens.discard(self.queued)
         if self.state == "r":
             self.token = found.token
-        if found.state == "d":
-            self.due_ms = found.due_ms
+        if self.state == "w":
+            self.due_ms = found.due_ms if found.state == "d" else 0
         self.nonce, self.handled_by = found.nonce, found.handled_by
         self.expires_ms, self.unknown_since = found.expires_ms, found.unknown_since
         self.is_discarded = self.state == "f" and not found.has_payload

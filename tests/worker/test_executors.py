@@ -270,6 +270,20 @@ async def test_signals_that_reach_every_process_end_no_job(
         assert await job.result(timeout=30) == "undisturbed"
 
 
+async def test_a_job_for_which_no_process_starts_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(app):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", "/nowhere/python")
+            job = await coroutine_in_a_process.enqueue(21)
+            await eventually(lambda: "is given back: no process starts" in caplog.text)
+
+        assert await job.result(timeout=30) == 42
+        info = await job.info()
+        assert (info.retries, info.crashes) == (0, 0)
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"

@@ -58,6 +58,14 @@ async def endless(ctx: Context = CONTEXT) -> None:
         seen.append(ctx.cancel_reason)
 
 
+@app.task(time_limit=0.5)
+async def endless_for_a_while(ctx: Context = CONTEXT) -> None:
+    try:
+        await hold.wait()
+    finally:
+        seen.append(ctx.cancel_reason)
+
+
 @app.task(time_limit=60)
 async def within() -> str:
     await asyncio.sleep(0)
@@ -154,6 +162,17 @@ async def test_the_children_of_a_job_are_cancelled_with_it() -> None:
 
         assert seen == ["child"] * 3
         assert [each is not None and each.done() for each in children] == [True] * 3
+
+
+async def test_a_drain_does_not_lengthen_a_limit() -> None:
+    async with running(app) as worker:
+        job = await endless_for_a_while.enqueue()
+        await eventually(lambda: worker.running == 1)
+        worker.drain()
+        await eventually(lambda: worker.has_left)
+
+        assert (await failure(job)).exc_type == HARD
+        assert seen == ["time limit"]
 
 
 async def test_each_job_has_its_own_deadline() -> None:
