@@ -86,7 +86,7 @@ def decide(error: BaseException, policy: RetryPolicy, retries: int) -> Outcome:
         policy: the retry options of the task.
         retries: how often the job was retried before this run.
     """
-    error = _alone(error)
+    error = ungrouped(error)
     if isinstance(error, Retry):
         return _decide_retry(error, policy, retries)
     if isinstance(error, Snooze):
@@ -125,7 +125,7 @@ def _decide_retry(request: Retry, policy: RetryPolicy, retries: int) -> Outcome:
 
 def original(error: BaseException) -> BaseException:
     """Return the error behind a request for a retry; any other error is its own original."""
-    error = _alone(error)
+    error = ungrouped(error)
     if not isinstance(error, Retry):
         return error
     found = error.exc or error.__cause__ or error.__context__ or error
@@ -134,7 +134,7 @@ def original(error: BaseException) -> BaseException:
     return found
 
 
-def _alone(error: BaseException) -> BaseException:
+def ungrouped(error: BaseException) -> BaseException:
     """Take what is meant for us out of the group that a task group has put around it.
 
     `ctx.retry()` in the body of an `asyncio.TaskGroup` arrives as a group of one; so does a soft

@@ -25,7 +25,7 @@ import msgspec
 
 from aioq.context import Context, Request, running
 from aioq.core import codec
-from aioq.core.outcome import original
+from aioq.core.outcome import original, ungrouped
 from aioq.core.retry import Retry
 from aioq.core.signature import Parameters
 from aioq.tasks import Task
@@ -66,7 +66,7 @@ def run(frame: bytes, started: Callable[[], None]) -> Answer:
     try:
         return Answer(_run(msgspec.msgpack.decode(frame, type=Order), started))
     except BaseException as error:  # noqa: BLE001 - a task may raise anything; it becomes a value here
-        return Answer(None, codec.encode_error(original(error)), _pickled(error))
+        return Answer(None, codec.encode_error(original(error)), _pickled(ungrouped(error)))
 
 
 def _run(asked: Order, started: Callable[[], None]) -> bytes:

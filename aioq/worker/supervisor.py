@@ -176,11 +176,13 @@ class Supervisor:
         """Start a successor; when it takes jobs the old one leaves."""
         new = await self._start()
         takes_jobs = await new.takes_jobs
-        if takes_jobs:
+        if self._ending.is_set():
+            pass  # both have been told
+        elif takes_jobs:
             log.info("%s has %s; %s takes its place.", old, reason, new)
             old.is_leaving = True
             old.hold.give_way()
-        elif not old.ended.done() and not self._ending.is_set():
+        elif not old.ended.done():
             # The code may have changed for the worse: the old one is what still works.
             self._see_off(new)
             old.has_successor = False

@@ -185,9 +185,8 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
   elseif kind == 'stream' then
     local pending = redis.pcall('XPENDING', key, 'w', '-', '+', 10000)
     local consumers = redis.pcall('XINFO', 'CONSUMERS', key, 'w')
-    value = {
-      redis.call('XRANGE', key, '-', '+'), pending.err and {} or pending, consumers.err and 0 or consumers
-    }
+    value = { redis.call('XRANGE', key, '-', '+'), pending.err and {} or pending }
+    value[3] = consumers.err and 0 or consumers
   else
     value = redis.call(read[kind], key)
   end

@@ -13,6 +13,7 @@ from aioq.testing import running
 from tests.broker.calls import beat, enqueue, fetch, outcome, register, revoke, settle
 from tests.broker.place import Place, State, broker_on, new_job
 from tests.broker.users import acting_as
+from tests.eventually import eventually
 
 pytestmark = pytest.mark.broker
 
@@ -497,9 +498,18 @@ async def test_a_job_is_never_taken_from_a_worker_that_lives(busy: Place) -> Non
     busy.is_sound = True
 
 
-async def test_a_lost_job_that_was_revoked_ends_as_revoked(busy: Place) -> None:
+@pytest.mark.parametrize(
+    "commands",
+    [
+        ("XACK {s} w {running}", "XDEL {s} {running}", "ZREM {p}lw w1"),
+        ("XGROUP DELCONSUMER {s} w w1", "ZREM {p}lw w1"),
+    ],
+)
+async def test_a_lost_job_that_was_revoked_ends_as_revoked(
+    busy: Place, commands: tuple[str, ...]
+) -> None:
     assert revoke(busy, "running") == [True]
-    for command in ("XACK {s} w {running}", "XDEL {s} {running}", "ZREM {p}lw w1"):
+    for command in commands:
         break_(busy, command)
     report = await examine(busy, repair=True)
     assert "ended as REVOKED, as somebody had asked" in {each.remedy for each in report.findings}
@@ -569,18 +579,46 @@ async def test_a_doorbell_of_an_empty_system_is_removed(place: Place) -> None:
     assert place.snapshot() == {}
 
 
-async def test_a_full_server_can_be_mended(busy: Place) -> None:
-    for command in ("ZREM {p}d delayed", "SREM {p}l default:5", "XDEL {s} {queued}"):
-        break_(busy, command)
+@pytest.mark.parametrize(
+    "command",
+    ["ZREM {p}d delayed", "SREM {p}l default:5", "XGROUP SETID {s} w $", "DEL {p}y:delayed"],
+)
+async def test_a_full_server_can_be_mended(busy: Place, command: str) -> None:
+    break_(busy, command)
     busy.admin("CONFIG", "SET", "maxmemory", 1)
     try:
         report = await examine(busy, repair=True)
     finally:
         busy.admin("CONFIG", "SET", "maxmemory", 0)
-    assert len(report.findings) == 2  # of the lane nothing is left to be handed out
+    assert len(report.findings) == 1
     assert report.unmended == []
-    assert busy.problems() == []
     busy.is_sound = True
+
+
+async def test_nothing_is_counted_against_a_job_that_is_given_back(busy: Place) -> None:
+    break_(busy, "ZREM {p}lw w1")
+    await examine(busy, repair=True)
+    given_back = busy.dump()["j:running"]
+    assert (given_back["state"], given_back["ended"]) == ("queued", 1)
+    assert not given_back.keys() & {"crashes", "retries", "worker", "started"}
+    busy.is_sound = True
+
+
+async def test_a_job_that_is_queued_again_keeps_the_time_of_its_enqueue(busy: Place) -> None:
+    before = busy.dump()["j:queued"]["enqueued"]
+    await eventually(lambda: int(busy.admin("TIME")[0]) * 1000 > before)
+    break_(busy, "XGROUP SETID {s} w $")
+    await examine(busy, repair=True)
+    assert busy.dump()["j:queued"]["enqueued"] == before
+    busy.is_sound = True
+
+
+async def test_a_lane_that_a_repair_has_emptied_is_removed(place: Place) -> None:
+    enqueue(place, new_job("a", lane="mail:5"))
+    place.admin("XDEL", f"{place.prefix}s:mail:5", place.token("a"))
+    report = await examine(place, repair=True)
+    assert report.unmended == []
+    assert place.dump().keys() == {"j:a", "v:a", "x", "y:a"}
 
 
 async def test_the_documented_rights_are_enough(busy: Place) -> None:

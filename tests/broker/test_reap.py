@@ -161,9 +161,8 @@ def test_several_dead_workers_are_reaped_in_one_call_within_the_same_bound(
     assert "lw" not in place.dump()
 
 
-def test_reaping_is_fast_whatever_else_is_pending(
-    place: Place, clock: Clock, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_reaping_is_fast_whatever_else_is_pending(place: Place, clock: Clock) -> None:
+    """The budget is 100 ms for 1,000 jobs; the bound leaves room for a busy machine."""
     place.is_sound = False
     place.lease("busy")
     many(place, 250, worker="busy")
@@ -174,15 +173,12 @@ def test_reaping_is_fast_whatever_else_is_pending(
     started = time.perf_counter()
     while reap(place, "w1").rest:
         pass
-    took_ms = (time.perf_counter() - started) * 1000
-    with capsys.disabled():
-        print(f"\n1,000 jobs reaped beside 100,000 others: {took_ms:.0f} ms")  # noqa: T201 - a figure
+    assert time.perf_counter() - started < 2
     assert pending(place, "busy") == 100_250
-    assert took_ms < 2000, "the budget is 100 ms; a busy machine may need more"
 
 
 _HUNDRED_THOUSAND = """
-for n = 1, 100000 do redis.call('XADD', ARGV[1], '*', 'j', 'other', 'p', 'payload of another job') end
+for n = 1, 100000 do redis.call('XADD', ARGV[1], '*', 'j', 'other', 'p', 'payload of another') end
 redis.call('XREADGROUP', 'GROUP', 'w', 'busy', 'COUNT', 100000, 'STREAMS', ARGV[1], '>')
 """
 

@@ -75,8 +75,10 @@ def test_a_suspect_goes_back_to_its_own_lane(place: Place, clock: Clock) -> None
     assert place.dump()["j:a"]["crashes"] == 3
     assert replay(place, "a") == "K"
     assert replay(place, "a") == "K"
+    assert settle(place, outcome(delivery, "c", 9999, b"late")) in "DS"
     clock.advance(1)
     fetch(place, lanes=["mail:5"])
+    assert settle(place, outcome(delivery, "c", 9999, b"late")) == "S"
     assert place.dump()["s:default:5"] == [("a", b"<a>", None)]
     assert "crashes" not in place.dump()["j:a"]
 

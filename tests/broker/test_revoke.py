@@ -114,7 +114,7 @@ def test_a_job_that_waits_for_its_retry_ends_with_the_error_of_its_try_gone(
 @pytest.mark.parametrize("crashes", [2, 3, 4])
 @pytest.mark.parametrize("is_due", [True, False])
 def test_a_suspect_ends_in_its_own_lane(
-    place: Place, clock: Clock, crashes: int, is_due: bool
+    place: Place, clock: Clock, crashes: int, *, is_due: bool
 ) -> None:
     register(place, limits=[scripts.Limit("add", "inf")])
     crash(place, new_job("a"))
@@ -163,8 +163,10 @@ async def test_the_worker_of_a_running_job_is_told_and_the_job_ends_with_its_run
 
 @pytest.mark.parametrize(
     ("op", "argument"),
-    [("c", 0), ("c", HOUR), ("r", "+10"), ("r", "+0"), ("f", ""), ("n", "+0"), ("n", "+9")]
-    + [("u", 0), ("u", 60_000), ("l", "")],
+    [
+        *[("c", 0), ("c", HOUR), ("r", "+10"), ("r", "+0"), ("f", ""), ("n", "+0"), ("n", "+9")],
+        *[("u", 0), ("u", 60_000), ("l", "")],
+    ],
 )
 def test_whatever_the_run_comes_to_the_job_ends_as_revoked(
     place: Place, clock: Clock, op: str, argument: str | int
@@ -200,10 +202,10 @@ async def test_a_running_job_that_is_ended_at_once_is_ended_at_once(
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_who_waits_is_told(place: Place, clock: Clock, at_once: bool) -> None:
+async def test_who_waits_is_told(place: Place, clock: Clock, *, at_once: bool) -> None:
     enqueue(place, new_job("queued"), new_job("delayed", due="+9", lane="mail:1"))
-    running, _ = deliver(place, new_job("running"))[::-1]
-    settle(place, outcome(_, "n", "+0"))
+    queued, running = deliver(place, new_job("running"))
+    settle(place, outcome(queued, "n", "+0"))
     place.run(scripts.wait(place.prefix, client="c1", job_ids=["queued", "delayed", "running"]))
     async with listening(place, "r:c1") as heard:
         assert revoke(place, "queued", "delayed", "running", at_once=at_once) == [True] * 3
@@ -218,7 +220,7 @@ async def test_who_waits_is_told(place: Place, clock: Clock, at_once: bool) -> N
 @pytest.mark.parametrize("op", ["c", "f"])
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_job_that_has_ended_or_that_nobody_knows_is_not_touched(
-    place: Place, clock: Clock, at_once: bool, op: str
+    place: Place, clock: Clock, op: str, *, at_once: bool
 ) -> None:
     [delivery] = deliver(place, new_job("a"))
     settle(place, outcome(delivery, op, HOUR, b"value" * 99))
@@ -231,7 +233,7 @@ def test_a_job_that_has_ended_or_that_nobody_knows_is_not_touched(
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_revoke_may_be_sent_again(place: Place, clock: Clock, at_once: bool) -> None:
+def test_a_revoke_may_be_sent_again(place: Place, clock: Clock, *, at_once: bool) -> None:
     enqueue(place, new_job("queued"))
     deliver(place, new_job("running", lane="mail:9"))
     enqueue(place, new_job("delayed", due="+9"))

@@ -226,7 +226,7 @@ def test_the_guilty_is_found_and_its_neighbours_go_free(place: Place, clock: Clo
             settle(place, *(outcome(each, "c", 0) for each in taken))
         clock.advance(5000)
     states = {name: place.dump()[f"j:{name}"]["state"] for name in jobs}
-    assert states == {"bad": "failed"} | {name: "completed" for name in jobs[1:]}
+    assert states == {"bad": "failed"} | dict.fromkeys(jobs[1:], "completed")
 
 
 def test_a_run_that_ends_in_an_error_of_the_task_clears_the_suspicion(

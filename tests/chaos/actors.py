@@ -23,7 +23,6 @@ class Life:
         self.stderr = folder / f"{name}.stderr"
         self.ended = NEVER
         """When it was dead for certain."""
-        self.was_killed = False
         with self.stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
                 command,
@@ -33,6 +32,11 @@ class Life:
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
             )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     @property
     def code(self) -> int | None:
@@ -48,7 +52,6 @@ class Life:
 
     def kill(self) -> None:
         """Kill it, and return when it is dead."""
-        self.was_killed = True
         self._process.kill()
         self._process.wait()
         self.ended = time.monotonic()

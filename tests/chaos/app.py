@@ -9,7 +9,7 @@ import time
 from aioq import CONTEXT, Aioq, Context, Settings
 from tests.chaos import journal
 
-app = Aioq(name="test", settings=Settings(result_expires=7200, enqueue_timeout=30))
+app = Aioq(name="test", settings=Settings(result_expires=7200))
 _journal = journal.of_this_process()
 
 

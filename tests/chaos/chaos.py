@@ -53,7 +53,7 @@ class Chaos:
             "freeze the server": self._freeze_server,
             "kill all connections": lambda: self._tell_server("CLIENT", "KILL", "SKIPME", "yes"),
             "reset a link": lambda: self._do_to_link(Proxy.reset),
-            "cut a reply": lambda: self._do_to_link(self._cut()),
+            "cut a reply": self._cut_reply,
             "stall a link": lambda: self._do_to_link(Proxy.stall),
             "hold a link for a moment": lambda: self._hold_link(0.05, 0.3),
             "hold a link for longer than the lease": lambda: self._hold_link(1.2, 2.5),
@@ -89,7 +89,8 @@ class Chaos:
         return Slot(name, worker(self._folder, url, lease=plan.lease, concurrency=plan.concurrency))
 
     def _producer(self, name: str) -> Slot:
-        settings = environment({"AIOQ_URL": self.links.open(name)})
+        url = self.links.open(name)
+        settings = environment({"AIOQ_URL": url, "AIOQ_ENQUEUE_TIMEOUT": "30"})
         share = self.plan.jobs // self.plan.producers + 1
 
         def begin(life: str) -> Life:
@@ -164,18 +165,21 @@ class Chaos:
         self._in(self._random.uniform(least, most) * self.plan.lease, thaw)
 
     def _kill_server(self) -> None:
-        self._without_server(self.server.kill, self.server.restart, [0, 0.2, 0.8, 1.5])
+        pauses = [0.2, 1.3 * self.plan.lease, 0, 0.8]
+        pause = pauses[self.injected["kill the server"] % len(pauses)]
+        self._without_server(self.server.kill, self.server.restart, pause)
 
     def _freeze_server(self) -> None:
-        lease = self.plan.lease
-        self._without_server(self.server.pause, self.server.resume, [0.3, 0.6, 1.2 * lease])
+        pauses = [0.4 * self.plan.lease, 1.3 * self.plan.lease]
+        pause = pauses[self.injected["freeze the server"] % len(pauses)]
+        self._without_server(self.server.pause, self.server.resume, pause)
 
     def _without_server(
-        self, leave: Callable[[], None], back: Callable[[], None], pauses: list[float]
+        self, leave: Callable[[], None], back: Callable[[], None], pause: float
     ) -> None:
         since = time.monotonic()
         leave()
-        time.sleep(self._random.choice(pauses))
+        time.sleep(pause)
         back()
         self.outages.append((since, time.monotonic()))
 
@@ -201,9 +205,10 @@ class Chaos:
     def _any_link(self) -> str:
         return self._random.choice([*self.workers, *self.producers]).name
 
-    def _cut(self) -> Action:
+    def _cut_reply(self) -> None:
+        """Lose the end of a reply, and with it the word of what the server has done."""
         size = self._random.randrange(200)
-        return lambda proxy: proxy.cut_after(size)
+        self._do_to_link(lambda proxy: proxy.cut_after(size))
 
     def _calm_down(self) -> None:
         """End the faults, and wait until everything is done and everybody has left."""

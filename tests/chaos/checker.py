@@ -15,6 +15,9 @@ from tests.chaos.history import FINAL, Change, History
 
 MARGIN = 0.3
 """Seconds by which clocks of this kind may differ on a busy machine."""
+STRANDED = 10.0
+"""Seconds for which a delivery may lie with a worker that has lost its reply: it gives a connection
+up when a reply is 2.5 s late, and asks again after at most 2 s; on a busy machine later."""
 _HELD = {Stored.QUEUED, Stored.RUNNING}
 
 
@@ -48,6 +51,8 @@ def check(evidence: Evidence) -> Verdict:
         *_wrong_lives(evidence),
         *_twice(evidence),
         *(problem for problem in overlaps if problem is not None),
+        *_needless(evidence),
+        *_stranded(evidence),
         *_early(evidence),
         *_miscounted(evidence),
         *_complaints(evidence),
@@ -192,6 +197,37 @@ def _was_silent(evidence: Evidence, first: Run, second: Run) -> bool:
 
 def _touches(span: tuple[float, float], since: float, until: float) -> bool:
     return span[0] < until and span[1] > since
+
+
+def _needless(evidence: Evidence) -> Iterator[Problem]:
+    """G10, G11: what has returned runs again only where its worker died or was silent for long."""
+    runs = {(run.n, run.delivery): run for run in evidence.runs}
+    for run in evidence.runs:
+        again = runs.get((run.n, run.delivery + 1))
+        if run.how != "returned" or again is None or evidence.ended[run.worker] <= again.began:
+            continue
+        if not _was_silent(evidence, run, again):
+            text = f"run {run.delivery} had returned, its worker lived, and it ran again"
+            yield Problem(run.n, "needless run", text)
+
+
+def _stranded(evidence: Evidence) -> Iterator[Problem]:
+    """G10: what a worker was handed it starts, or gives back; but for the time of an outage."""
+    names = numbers(evidence)
+    started = {(run.job_id, run.delivery) for run in evidence.runs}
+    for job_id, known in evidence.histories.items():
+        for before, after in pairwise(known.changes):
+            if before.state != Stored.RUNNING or (job_id, before.delivery) in started:
+                continue
+            pid = before.worker[: -len("-abcd")].rpartition("-")[2]
+            worker = evidence.by_pid.get(pid, "")
+            since = before.at_ms / 1000 - evidence.shift
+            until = min(after.at_ms / 1000 - evidence.shift, evidence.ended.get(worker, since))
+            silences = [*evidence.silences.get(worker, []), *evidence.outages]
+            lost = sum(max(min(end, until) - max(begin, since), 0) for begin, end in silences)
+            if until - since - lost > STRANDED:
+                text = f"delivery {before.delivery} lay with {worker} for {until - since:.1f} s"
+                yield Problem(names.get(job_id, job_id), "stranded", text)
 
 
 def _early(evidence: Evidence) -> Iterator[Problem]:

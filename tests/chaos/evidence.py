@@ -72,11 +72,18 @@ class Evidence:
     leaks: list[str] = field(default_factory=list[str])
     said: dict[str, str] = field(default_factory=dict[str, str])
     """What each worker has said on stderr."""
+    ended: dict[str, float] = field(default_factory=dict[str, float])
+    """When each worker was dead."""
+    by_pid: dict[str, str] = field(default_factory=dict[str, str])
+    """The worker of each process id, which is a part of the names that aioq knows it by."""
+    shift: float = 0
+    """What to add to the monotonic clock to have the server's."""
 
 
 def collect(chaos: Chaos) -> Evidence:
     """Put together what the processes have written down, and what the server knows."""
-    evidence = Evidence(chaos.plan.lease, outages=chaos.outages)
+    shift = time.time() - time.monotonic()
+    evidence = Evidence(chaos.plan.lease, outages=chaos.outages, shift=shift)
     for slot in chaos.producers:
         for life in slot.lives:
             _add_producer(evidence, life, is_last=life is slot.life)
@@ -111,6 +118,8 @@ def _add_producer(evidence: Evidence, life: Life, *, is_last: bool) -> None:
 def _add_workers(evidence: Evidence, slot: Slot, gaps: list[tuple[float, float]]) -> None:
     for life in slot.lives:
         evidence.said[life.name] = life.stderr.read_text()
+        evidence.ended[life.name] = life.ended
+        evidence.by_pid[str(life.pid)] = life.name
         silences = [*slot.silences, *gaps]
         lines = list(journal.read(life.journal))
         silences += [(float(words[0]), at) for kind, at, words in lines if kind == "gap"]
@@ -169,10 +178,9 @@ def story(evidence: Evidence, n: str, job_ids: Iterable[str], *, zero: float) ->
         if known is None:
             continue
         lines.append(f"    record: {known.fields}")
-        shift = time.time() - time.monotonic()
         for change in known.changes:
             what = f"state {change.state} {change.entry} {change.worker} {change.has_ended_entry}"
-            told.append((change.at_ms / 1000 - shift, what))
+            told.append((change.at_ms / 1000 - evidence.shift, what))
     workers: set[str] = set()
     for run in evidence.runs:
         if run.n == n:

@@ -25,6 +25,8 @@ class Change(NamedTuple):
     worker: str
     at_ms: int
     """By the server's clock, to within a second."""
+    delivery: int = 0
+    """Which delivery of the job this is, or is before."""
     has_ended_entry: bool = False
     """Whether the entry before was deleted in the same transaction, acknowledged if it ran."""
 
@@ -115,7 +117,8 @@ class _Reader:
             history.first_due_ms = int(fields["d"])
         has_entry = state in {Stored.QUEUED, Stored.RUNNING}
         entry = fields["i"] if has_entry else ""
-        change = Change(state, entry, fields.get("o", ""), self._now_ms)
+        delivery = int(fields.get("a", 0)) + 1
+        change = Change(state, entry, fields.get("o", ""), self._now_ms, delivery)
         self._changed.append((history, change))
 
     def _end(self) -> None:

@@ -30,6 +30,8 @@ KINDS = {
 """Kinds of jobs, and how many of a hundred are of each."""
 HEARD = 0.05
 """The share of jobs whose result somebody waits for."""
+OWN_ID = 0.5
+"""The share of jobs sent alone that have an id of the producer's choice."""
 
 
 class Order(NamedTuple):
@@ -93,15 +95,15 @@ class Producer:
         return Order(n, kind, failures, call)
 
     async def _enqueue(self, batch: list[Order]) -> list[tuple[Order, Job[Any]]]:
-        if len(batch) == 1:  # under an id of our own, which stays the same however often we ask
-            call = batch[0].call.set(job_id=batch[0].n)
-            while True:
-                try:
-                    return [(batch[0], await call.enqueue())]
-                except BrokerUnavailable as error:
-                    self._journal.write("refused", type(error).__name__)
+        """Send some jobs; return those that were acknowledged."""
+        first = batch[0]
         try:
-            jobs = await app.enqueue_many(order.call for order in batch)
+            if len(batch) > 1:
+                jobs = await app.enqueue_many(order.call for order in batch)
+            elif self._random.random() < OWN_ID:
+                jobs = [await first.call.set(job_id=first.n).enqueue()]
+            else:
+                jobs = [await first.call.enqueue()]
         except BrokerUnavailable as error:
             self._journal.write("refused", type(error).__name__)
             jobs = error.jobs

@@ -14,9 +14,10 @@ from tests.chaos.checker import Verdict, check
 from tests.chaos.evidence import Evidence, Outcome, Run, Sent
 from tests.chaos.history import Change, History
 
-QUEUED = Change("q", "1000-1", "", 1000)
-RUNNING = Change("r", "1000-1", "w", 1000)
-DONE = Change("c", "", "w", 1200, has_ended_entry=True)
+QUEUED = Change("q", "1000-1", "", 1000, 1)
+RUNNING = Change("r", "1000-1", "vm-7-abcd", 1000, 1)
+DONE = Change("c", "", "vm-7-abcd", 1200, 1, has_ended_entry=True)
+LATER = Change("q", "20000-1", "", 20000, 2, has_ended_entry=True)
 RUN = Run("n1", "a", 1, "w1.1", 10.0, 10.2, "returned", 1.0)
 AGAIN = Run("n1", "a", 2, "w2.1", 10.1, 10.3, "returned", 1.1)
 
@@ -34,6 +35,8 @@ def sound() -> Evidence:
         histories={"a": known},
         outcomes={"a": Outcome("SUCCESS", answer("n1"))},
         silences={"w1.1": [], "w2.1": []},
+        ended={"w1.1": 99.0, "w2.1": 99.0},
+        by_pid={"7": "w1.1"},
     )
 
 
@@ -90,6 +93,21 @@ DAMAGES: dict[str, list[Damage]] = {
         # Nor is it an excuse that the server was away.
         lambda e: (runs(e, RUN, AGAIN), e.outages.append((8.0, 10.1))),
     ],
+    "needless run": [
+        lambda e: runs(e, RUN, AGAIN._replace(began=11.0, ended=12.0)),
+        lambda e: (
+            runs(e, RUN, AGAIN._replace(began=11.0, ended=12.0)),
+            e.outages.append((8.0, 10.9)),
+        ),
+    ],
+    "stranded": [
+        lambda e: (runs(e), changes(e, QUEUED, RUNNING, LATER)),
+        lambda e: (
+            runs(e),
+            changes(e, QUEUED, RUNNING, LATER),
+            e.silences.update({"w1.1": [(2.0, 6.0)]}),
+        ),
+    ],
     "early": [lambda e: setattr(e.histories["a"], "first_due_ms", 1500)],
     "miscounted": [
         lambda e: e.histories["a"].fields.update(e="1"),
@@ -130,6 +148,14 @@ def test_a_worker_that_was_frozen_or_cut_off_may_overlap(
     evidence.outages = outages
 
     assert check(evidence) == Verdict([], 1)
+
+
+def test_what_has_returned_may_run_again_where_its_worker_died() -> None:
+    evidence = sound()
+    runs(evidence, RUN, AGAIN._replace(began=11.0, ended=12.0))
+    evidence.ended["w1.1"] = 10.3
+
+    assert check(evidence) == Verdict([], 0)
 
 
 def test_what_a_worker_was_handed_before_it_froze_may_begin_late() -> None:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -55,10 +55,19 @@ MOST = st.sampled_from([1, 2, 250])
 A_WORKER = st.sampled_from(WORKERS)
 PICK = st.integers(0, 30)
 """Which one of a list that grows, from its end."""
-Word = tuple[int, str, int, bytes]
-WORD: st.SearchStrategy[Word] = st.tuples(
-    PICK, st.sampled_from("ccrrfnnulll"), PAUSES, st.sampled_from([b"small", b"large" * 20])
-)
+
+
+class Word(NamedTuple):
+    """What a worker says of a delivery."""
+
+    pick: int
+    op: str
+    pause: int
+    value: bytes
+
+
+OPS = st.sampled_from("ccrrfnnulll")
+WORD = st.builds(Word, PICK, OPS, PAUSES, st.sampled_from([b"small", b"large" * 20]))
 
 
 @dataclass(frozen=True)
@@ -117,10 +126,13 @@ class Machine(RuleBasedStateMachine):
     def enqueue(
         self, count: int, lane: str, task: str, due: int | None, expires: int | None
     ) -> None:
-        after = {"due": _after(due), "expires": _after(expires)}
         first = len(self.model.jobs)
-        names = [f"{first + n:03}" for n in range(count)]
-        self._enqueue([new_job(name, lane=lane, task=task, **after) for name in names])
+        self._enqueue(
+            [
+                new_job(f"{n:03}", lane=lane, task=task, due=_after(due), expires=_after(expires))
+                for n in range(first, first + count)
+            ]
+        )
 
     @rule(
         job_id=st.sampled_from(["mine", "yours"]),
@@ -144,7 +156,7 @@ class Machine(RuleBasedStateMachine):
         assert made.created == expected
 
     @rule(worker=A_WORKER, is_new=st.booleans())
-    def tend(self, worker: str, is_new: bool) -> None:  # noqa: FBT001 - Hypothesis gives it by name
+    def tend(self, worker: str, *, is_new: bool) -> None:
         """Ask for a lease, or renew it."""
         if is_new:
             self._register(worker)
@@ -174,7 +186,8 @@ class Machine(RuleBasedStateMachine):
         room: int,
         lanes: list[str],
         suspects: list[str],
-        is_lost: bool,  # noqa: FBT001 - Hypothesis gives it by name
+        *,
+        is_lost: bool,
     ) -> None:
         """With the reply lost, the worker remembers nothing of it."""
         self._fetch(worker, room, [*suspects, *lanes[: 1 + room]], is_lost=is_lost)
@@ -183,19 +196,21 @@ class Machine(RuleBasedStateMachine):
         worker=A_WORKER,
         words=st.lists(WORD, max_size=5),
         ms=st.sampled_from([0, 0, 4000, 8000]),
-        end=st.sampled_from(["", "", "dies", "leaves"]),
+        end=st.sampled_from(["", "waits", "dies", "waits, dies", "leaves"]),
         most=MOST,
     )
     def work(self, worker: str, words: list[Word], ms: int, end: str, most: int) -> None:
-        """Run some jobs, settle some of those that are held, and live on or not."""
+        """Run jobs, one of which may wait for a thread; settle some; live on or not."""
         self.advance(ms, {worker})
         if not self.model.workers.is_alive(worker):
             self._register(worker)
         self._fetch(worker, 4, [*SUSPECTS, *LANES], is_lost=False)
         if self.held and words:
-            self._settle([_word(_picked(self.held, pick), *word) for pick, *word in words])
-        if end:
-            self._reap(worker, most, is_crash=end == "dies")
+            self._settle([_settlement(_picked(self.held, word.pick), word) for word in words])
+        if self.held and "waits" in end:
+            self.note(0, "v")
+        if end not in {"", "waits"}:
+            self._reap(worker, most, is_crash=end != "leaves")
 
     def _fetch(self, worker: str, room: int, places: list[str], *, is_lost: bool) -> None:
         model = self.model
@@ -229,7 +244,7 @@ class Machine(RuleBasedStateMachine):
         known=st.sets(PICK, max_size=8),
         is_new=st.sampled_from([True, True, False]),
     )
-    def recover(self, worker: str, known: set[int], is_new: bool) -> None:  # noqa: FBT001 - by name
+    def recover(self, worker: str, known: set[int], *, is_new: bool) -> None:
         """Of what is not known the reply was lost; a call of an old epoch is a late one."""
         names = {_picked(self.held, pick).name for pick in known if self.held}
         workers = self.model.workers
@@ -265,7 +280,7 @@ class Machine(RuleBasedStateMachine):
         assert noted == [self.model.mark(held.job_id.decode(), held.entry_id, mark)]
 
     @rule(picks=st.sets(PICK, min_size=1, max_size=2), at_once=st.booleans())
-    def revoke(self, picks: set[int], at_once: bool) -> None:  # noqa: FBT001 - by name
+    def revoke(self, picks: set[int], *, at_once: bool) -> None:
         names = sorted({_picked(list(self.model.jobs), pick) for pick in picks})
         accepted = calls.revoke(self.place, *names, at_once=at_once, keep_ms=KEEP_MS)
         assert accepted == [
@@ -276,7 +291,7 @@ class Machine(RuleBasedStateMachine):
     @rule(words=st.lists(WORD, min_size=1, max_size=5))
     def settle(self, words: list[Word]) -> None:
         """Also what was settled before, and the same delivery twice."""
-        self._settle([_word(_picked(self.held, pick), *word) for pick, *word in words])
+        self._settle([_settlement(_picked(self.held, word.pick), word) for word in words])
 
     @precondition(lambda self: self.said)
     @rule(pick=PICK)
@@ -290,7 +305,7 @@ class Machine(RuleBasedStateMachine):
         assert self.runner.run(self.broker.settle(words, dead_ms=10**9)) == expected
 
     @rule(worker=st.none() | A_WORKER, most=MOST, is_crash=st.sampled_from([True, True, False]))
-    def reap(self, worker: str | None, most: int, is_crash: bool) -> None:  # noqa: FBT001 - by name
+    def reap(self, worker: str | None, most: int, *, is_crash: bool) -> None:
         """Take over from one whose death was seen, or that leaves; or from all that are overdue."""
         self._reap(worker, most, is_crash=is_crash)
 
@@ -368,9 +383,10 @@ def _after(ms: int | None) -> str:
     return "" if ms is None else f"+{ms}"
 
 
-def _word(held: Held, op: str, pause: int, value: bytes) -> Settlement:
+def _settlement(held: Held, word: Word) -> Settlement:
+    op, pause = word.op, word.pause
     given = {"c": KEEP_MS if pause else 0, "f": "", "l": "", "u": pause * 100}
-    return Settlement(held.job_id, held.entry_id, op, given.get(op, f"+{pause}"), value)
+    return Settlement(held.job_id, held.entry_id, op, given.get(op, f"+{pause}"), word.value)
 
 
 def run(place: Place, *, examples: int, steps: int) -> None:

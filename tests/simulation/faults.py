@@ -109,7 +109,8 @@ class Faults(Process):
 
     def _stall(self) -> None:
         """Block the event loop, most often for less than what is tolerated."""
-        if worker := self._worker():
+        worker = self._worker()
+        if worker and worker.stalled_until < self._world.turns.now_ms:
             leases = self._rng.uniform(0.5, 2.6)
             is_tolerated = leases < 2
             worker.stalled_until = self._world.troubled(

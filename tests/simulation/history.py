@@ -287,7 +287,8 @@ class History:
         for story, found in self._changes({worker}) if given else []:
             runs = [run for run in story.runs if run.token == story.token]
             delivery = story.token + b" " + story.job_id.encode()
-            if delivery in known or any(run.process.is_alive for run in runs):
+            goes_on = any(run.process.is_alive for run in runs) and not story.is_torn
+            if delivery in known or goes_on:
                 self._fail("I4", story, f"is given back while {runs} goes on; {found}")
             if story.is_revoked:
                 story.finish("x")

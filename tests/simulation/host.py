@@ -143,8 +143,12 @@ class Host:
     def _silence(self, incarnation: Incarnation) -> float:
         """Return for how long a worker could not have beaten since its last beat."""
         since_ms, now_ms = incarnation.renewed_at_ms, self._turns.now_ms
-        troubles = (*incarnation.process.troubles, *self.troubles)
-        return sum(max(min(end, now_ms) - max(begin, since_ms), 0) for begin, end in troubles)
+        own = sum(
+            max(min(end, now_ms) - max(begin, since_ms), 0)
+            for begin, end in incarnation.process.troubles
+        )
+        # A clock that jumps takes its time at once.
+        return own + sum(end - begin for begin, end in self.troubles if end > since_ms)
 
 
 def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:

@@ -103,6 +103,8 @@ class Story:
     def create(self, nonce: str, now_ms: int) -> None:
         """Begin."""
         self.nonce, self.state = nonce, "w"
+        self.retries = self.crashes = self.ended = 0
+        self.is_revoked, self.unknown_since, self.holder = False, None, ""
         self.due_ms = now_ms + self.due_after_ms
         if self.expires_after_ms is not None:
             self.expires_ms = now_ms + self.expires_after_ms

@@ -87,6 +87,8 @@ def asking_in_a_process(self: Context, what: str) -> int:
             self.snooze(0.001)
         if what == "raise":
             raise Retry(countdown=0.001)
+        if what == "group":
+            raise ExceptionGroup("of a task group", [Retry(Picky(503, reason="busy"), countdown=0)])
         self.reject("not for us")
     return self.request.retries
 
@@ -192,7 +194,9 @@ async def test_an_error_that_cannot_be_unpickled_is_retried_by_its_class() -> No
         assert (await job.info()).retries == 1
 
 
-@pytest.mark.parametrize(("what", "retries"), [("retry", 1), ("raise", 1), ("snooze", 0)])
+@pytest.mark.parametrize(
+    ("what", "retries"), [("retry", 1), ("raise", 1), ("group", 1), ("snooze", 0)]
+)
 async def test_a_process_task_asks_to_be_run_again(what: str, retries: int) -> None:
     async with running(app):
         assert await (await asking_in_a_process.enqueue(what)).result(timeout=30) == retries

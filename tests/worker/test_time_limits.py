@@ -413,6 +413,11 @@ def slow_in_a_process(ctx: Context = CONTEXT) -> int:
     return ctx.request.retries
 
 
+@app.task(executor="process", soft_time_limit=0.5)
+def within_its_soft_limit() -> str:
+    return "in time"
+
+
 @app.task(executor="process")
 def sleeping(seconds: float) -> str:
     time.sleep(seconds)
@@ -474,8 +479,18 @@ async def test_a_soft_limit_in_a_process_is_a_failure_and_harms_no_successor(
 
         assert failed.exc_type == SOFT
         assert f"{task.name} ran longer than its soft_time_limit of 0.1 s" in failed.exc_message
-        # The alarm is off: the next job of the same process may take longer.
-        assert await (await sleeping.enqueue(0.3)).result(timeout=30) == "slept well"
+        job = await sleeping.enqueue(0.3)
+        assert await job.result(timeout=30) == "slept well"
+        assert (await job.info()).crashes == 0
+
+
+async def test_an_alarm_that_was_not_needed_does_not_ring_in_the_next_job() -> None:
+    async with running(app):
+        assert await (await within_its_soft_limit.enqueue()).result(timeout=30) == "in time"
+        job = await sleeping.enqueue(0.7)
+
+        assert await job.result(timeout=30) == "slept well"
+        assert (await job.info()).crashes == 0, "it would have killed the process"
 
 
 async def test_a_soft_limit_in_a_process_is_retried_where_the_task_says_so() -> None:
