@@ -346,11 +346,10 @@ class Executor:
             log.warning("Giving back %d jobs that did not end in time.", len(self._running))
         for job in self._running:
             self._cancel(job, "shutdown")
-        for job in self._abandoned:
+        for job in self._abandoned:  # they had their time
             job.cancel()
-        last = {*self._running, *self._abandoned}
-        if last:
-            await asyncio.wait(last, timeout=STUBBORN)
+        if self._running:
+            await asyncio.wait(self._running, timeout=STUBBORN)
         for job in list(self._running):
             self._abandon(job)
         if self._abandoned:

@@ -614,11 +614,16 @@ async def test_a_job_that_is_queued_again_keeps_the_time_of_its_enqueue(busy: Pl
 
 
 async def test_a_lane_that_a_repair_has_emptied_is_removed(place: Place) -> None:
+    register(place, "w1")
     enqueue(place, new_job("a", lane="mail:5"))
-    place.admin("XDEL", f"{place.prefix}s:mail:5", place.token("a"))
+    fetch(place, lanes=["mail:5"])
+    revoke(place, "a")
+    place.admin("XGROUP", "DELCONSUMER", f"{place.prefix}s:mail:5", "w", "w1")
+    place.admin("ZREM", place.keys.leases, "w1")
+    place.admin("DEL", f"{place.prefix}cx:w1")
     report = await examine(place, repair=True)
-    assert report.unmended == []
-    assert place.dump().keys() == {"j:a", "v:a", "x", "y:a"}
+    assert [finding.did for finding in report.findings] == ["revoked"]
+    assert place.dump().keys() == {"j:a", "t"}
 
 
 async def test_the_documented_rights_are_enough(busy: Place) -> None:

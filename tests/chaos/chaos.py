@@ -151,7 +151,7 @@ class Chaos:
 
     def _freeze_worker(self, least: float, most: float) -> None:
         """Freeze a worker for so many leases."""
-        slot = self._random.choice([each for each in self.workers if not each.is_frozen])
+        slot = self._working()
         life, since = slot.life, time.monotonic()
         life.send(signal.SIGSTOP)
         slot.is_frozen = True
@@ -193,7 +193,7 @@ class Chaos:
 
     def _hold_link(self, least: float, most: float) -> None:
         """Cut a worker off for so many leases; what was sent meanwhile arrives late."""
-        slot, since = self._random.choice(self.workers), time.monotonic()
+        slot, since = self._working(), time.monotonic()
         self.links.do(slot.name, Proxy.hold)
 
         def release() -> None:
@@ -201,6 +201,12 @@ class Chaos:
             slot.silences.append((since, time.monotonic()))
 
         self._in(self._random.uniform(least, most) * self.plan.lease, release)
+
+    def _working(self) -> Slot:
+        """Choose a worker that takes jobs, if there is one: it has a lease to lose."""
+        others = [slot for slot in self.workers if not slot.is_frozen] or self.workers
+        working = [slot for slot in others if "Ready: " in slot.life.stderr.read_text()]
+        return self._random.choice(working or others)
 
     def _any_link(self) -> str:
         return self._random.choice([*self.workers, *self.producers]).name

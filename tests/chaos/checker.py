@@ -15,7 +15,7 @@ from tests.chaos.history import FINAL, Change, History
 
 MARGIN = 0.3
 """Seconds by which clocks of this kind may differ on a busy machine."""
-STRANDED = 10.0
+STRANDED = 7.0
 """Seconds for which a delivery may lie with a worker that has lost its reply: it gives a connection
 up when a reply is 2.5 s late, and asks again after at most 2 s; on a busy machine later."""
 _HELD = {Stored.QUEUED, Stored.RUNNING}

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -323,6 +323,28 @@ async def test_an_outage_does_not_turn_a_queued_job_into_another_state(
         async with running(app, url=server.url):
             assert await job.result(timeout=20) == "a"
             assert await delayed.status() is JobState.PENDING
+
+
+async def test_an_outage_longer_than_the_lease_takes_no_job_from_anybody(
+    new_server: NewServer,
+) -> None:
+    """Where each lease simply runs out, the first worker that is back reaps all the others."""
+    server = new_server(appendonly=True)
+    apps = [make_app(lease=2) for _ in range(5)]
+    async with AsyncExitStack() as stack:
+        workers = [await stack.enter_async_context(running(app, url=server.url)) for app in apps]
+        jobs = [await apps[0].send_task("held", args=(f"{n}",)) for n in range(20)]
+        await eventually(lambda: len(starts) == 20)
+        names = [worker.identity.name for worker in workers]
+        server.kill()
+        await asyncio.sleep(2.5)  # every lease is over; that is what is tested
+        await asyncio.to_thread(server.restart)
+        hold.set()
+        for job in jobs:
+            await job.result(timeout=20)
+            assert (await job.info()).deliveries == 1
+        assert [worker.identity.name for worker in workers] == names
+    assert len(starts) == 20
 
 
 async def test_who_keeps_a_short_lease_asks_often_while_the_server_is_away(

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
+SPARED_MS = 1_000
+"""How long nothing happens to a worker that something has happened to."""
+
+
 @dataclass(frozen=True)
 class Climate:
     """How often each fault happens: the mean seconds between two of a kind; 0: never."""
@@ -95,7 +99,14 @@ class Faults(Process):
             happen()
 
     def _worker(self) -> Worker | None:
-        return self._rng.choice(self._world.workers) if self._world.workers else None
+        """Choose a worker to which nothing else is happening."""
+        since_ms = self._world.turns.now_ms - SPARED_MS
+        well = [
+            worker
+            for worker in self._world.workers
+            if max(worker.frozen_until, worker.stalled_until, worker.cut_until) < since_ms
+        ]
+        return self._rng.choice(well) if well else None
 
     def _crash(self) -> None:
         if worker := self._worker():
@@ -109,8 +120,7 @@ class Faults(Process):
 
     def _stall(self) -> None:
         """Block the event loop, most often for less than what is tolerated."""
-        worker = self._worker()
-        if worker and worker.stalled_until < self._world.turns.now_ms:
+        if worker := self._worker():
             leases = self._rng.uniform(0.5, 2.6)
             is_tolerated = leases < 2
             worker.stalled_until = self._world.troubled(

@@ -8,6 +8,7 @@ from aioq import (
     CONTEXT,
     Aioq,
     Context,
+    DeadLetter,
     Job,
     JobInfo,
     JobState,
@@ -150,6 +151,17 @@ async def results() -> None:
     assert_type(info.enqueued_at, datetime)
     assert_type(app.job("id"), Job[Any])
     assert_type(await app.send_task("x", args=(1,), countdown=3), Job[Any])
+
+
+async def dead_letters() -> None:
+    letters = app.dead_letters
+    async for letter in letters.list(task=add, since=datetime.now(UTC)):
+        assert_type(letter, DeadLetter)
+        assert_type(letter.args, tuple[Any, ...] | None)
+    assert_type(await letters.list(task="name", queue="mail"), list[DeadLetter])
+    assert_type(await letters.replay("id"), Job[Any])
+    assert_type(await letters.replay_all(), int)
+    assert_type(await letters.discard("id"), bool)
 
 
 async def contexts(ctx: Context) -> None:
