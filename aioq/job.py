@@ -109,9 +109,9 @@ class Job(Generic[R]):
         """End the job on request; it ends as REVOKED, from wherever it is.
 
         What waits ends at once.  A running task is cancelled, and may clean up; the revoke is
-        recorded before its worker is told, so the job ends as REVOKED even if the worker dies or the
-        task returns a value all the same.  A `def` task in a thread cannot be stopped: the job
-        ends, and the thread goes on.
+        recorded before its worker is told, so the job ends as REVOKED even if the worker dies or
+        the task returns a value all the same.  A `def` task in a thread cannot be stopped: the
+        job ends, and the thread goes on.
 
         Args:
             terminate: end the job now, whatever the running task does; without it the job ends

@@ -22,7 +22,6 @@ from aioq.core.retry import reconnect_delay
 from aioq.observe.outage import Outage
 from aioq.worker.identity import Identity
 
-
 log: logging.Logger = logging.getLogger("aioq.worker")
 
 

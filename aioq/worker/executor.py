@@ -10,6 +10,7 @@ been, its slot is free, and when it ends at last nobody listens.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
@@ -110,6 +111,11 @@ class Executor:
     def abandoned(self) -> int:
         """How many jobs go on although they were cancelled, settled and given up."""
         return len(self._abandoned)
+
+    def described(self) -> str:
+        """Say which tasks run, and how many jobs of each."""
+        tasks = Counter(context.task_name for _, context in self._running.values())
+        return ", ".join(f"{count} of {name}" for name, count in tasks.most_common())
 
     def held(self) -> list[bytes]:
         """Name the deliveries that run, and are still this worker's."""

@@ -40,7 +40,7 @@ class SoftLimit(Generator[Any, Any, Any]):
         context: Context,
         seconds: float,
     ) -> None:
-        self.cr_await = run
+        self.cr_await: Coroutine[Any, Any, Any] = run
         """The coroutine inside, under the name by which stacks are followed."""
         self._task = task
         self._context = context

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("aioq.worker")
 
+DRAIN_REPORT = 5.0
+"""Seconds between two lines of the log while a worker waits for its jobs."""
 FLUSH = 10.0
 """Seconds that leaving may take to write the last outcomes."""
 
@@ -163,10 +165,7 @@ class Worker:
                     await self._take_jobs(services)
                     jobs.grace = None if self._is_patient else self.settings.grace
                     if jobs.count:
-                        limit = (
-                            "as long as they take" if jobs.grace is None else f"{jobs.grace:g} s"
-                        )
-                        log.info("Draining: %d jobs have %s to end.", jobs.count, limit)
+                        support.start_soon(self._report_drain, jobs)
                 support.cancel_scope.cancel()
         finally:
             with anyio.move_on_after(FLUSH, shield=True) as flushing:
@@ -190,6 +189,14 @@ class Worker:
             self.started.set()
             await self._draining.wait()
             intake.cancel_scope.cancel()
+
+    async def _report_drain(self, jobs: Executor) -> None:
+        """Say what the worker waits for, again and again."""
+        ends = None if jobs.grace is None else time.monotonic() + jobs.grace
+        while jobs.count:
+            left = "as long as they take" if ends is None else f"{ends - time.monotonic():.0f} s"
+            log.info("Draining: %d jobs have %s to end: %s.", jobs.count, left, jobs.described())
+            await asyncio.sleep(DRAIN_REPORT)
 
     async def _leave(self, services: "_Services") -> None:
         try:

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 PROXY = "proxy"
 """The name of the tasks in here, which are no leak of those who are tested."""
-_AT_ONCE = struct.pack("ii", 1, 0)
+AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER of a socket that closes with a reset."""
 
 
@@ -135,7 +135,7 @@ class Proxy:
 def _reset_on_close(writer: asyncio.StreamWriter) -> None:
     under = writer.get_extra_info("socket")
     if under is not None and under.family != socket.AF_UNIX:
-        under.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        under.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
 
 
 def _open_flow() -> asyncio.Event:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from aioq.broker.keys import split_lane
-from tests.simulation.keeper import LEASE_MS
+from tests.simulation.history import LEASE_MS
 from tests.simulation.stories import ENDED, Found, Story, Violation
 from tests.simulation.tasks import UNKNOWN_TO_SOME
 from tests.simulation.wire import Wire
@@ -72,7 +72,7 @@ class Auditor:
         stories = list(history.present.values())
         found = look(self._host.wire, self._world.prefix, [story.job_id for story in stories])
         for story, each in zip(stories, found, strict=True):
-            if text := story.differs_from(each, history.latest_ms):
+            if text := history.difference(story, each):
                 raise Violation(f"I1: job {story.job_id} of {story.job.task}: {text}\n{story}")
             self._check_wait(story)
         self._forget([story for story in stories if self._is_old(story)])
@@ -132,4 +132,3 @@ class Auditor:
         queue, _ = split_lane(story.job.lane)
         knows = worker.post.knows_all or story.job.task != UNKNOWN_TO_SOME
         return queue in worker.post.queues and knows and not worker.is_draining
-

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.simulation.keeper import LEASE_MS
+from tests.simulation.history import LEASE_MS
 from tests.simulation.network import Odds
 from tests.simulation.turns import Pause, Process, Turn
 from tests.simulation.worker import Worker
@@ -122,7 +122,7 @@ class Faults(Process):
         """Block the event loop, most often for less than what is tolerated."""
         if worker := self._worker():
             leases = self._rng.uniform(0.5, 2.6)
-            is_tolerated = leases < 2
+            is_tolerated = leases < 2 and worker.is_kept
             worker.stalled_until = self._world.troubled(
                 worker, "stalls", leases * LEASE_MS, counts=not is_tolerated
             )

@@ -26,6 +26,7 @@ from tests.simulation.stories import ENDED, Found, Incarnation, Run, Story, Viol
 from tests.simulation.turns import Message
 
 Look = Callable[[Sequence[str]], list[Found | None]]
+LEASE_MS = 30_000
 SILENCE_MS = 15_000
 """Of the 20 s that a lease runs on after a beat was due, at least so much must be accounted for."""
 
@@ -66,6 +67,14 @@ class History:
         story.is_forgotten = True
         self.present.pop(story.job_id, None)
 
+    def difference(self, story: Story, found: Found | None) -> str:
+        """Say in what a record is not what it should be; "" for nothing."""
+        before = story.state
+        text = story.differs_from(found, self.latest_ms)
+        if story.state != before:  # it has expired, of which nobody is told
+            story.changed_at_ms = self.true_ms
+        return text
+
     def acknowledged(self, job_id: str) -> None:
         """Tell that a caller was promised a job."""
         story = self.stories[job_id]
@@ -91,13 +100,20 @@ class History:
         else:
             raise Violation(f"the server refused what it must take: {text}")
 
-    def restore(self, touched: set[str], leases: dict[str, float], limits: dict[str, str]) -> None:
+    def restore(
+        self,
+        touched: set[str],
+        leases: dict[str, float],
+        limits: dict[str, str],
+        offset_ms: int,
+    ) -> None:
         """Go back with a server that has lost its last calls; nothing else may have changed.
 
         Args:
             touched: the jobs that the lost calls had changed.
             leases: those of the workers.
             limits: those of the tasks.
+            offset_ms: what the server's clock is ahead of the true time.
         """
         self.has_gone_back = True
         stories = list(self.present.values())
@@ -111,6 +127,9 @@ class History:
                 self._compare("I1", story, found)
         for incarnation in self.incarnations.values():
             incarnation.has_lease = incarnation.name in leases
+            renewed_at_ms = leases.get(incarnation.name, 0) - LEASE_MS - offset_ms
+            if renewed_at_ms > 0:
+                incarnation.renewed_at_ms = min(renewed_at_ms, incarnation.renewed_at_ms)
             if leases.get(incarnation.name, 0) > 0:
                 incarnation.is_reaped = False
         self.limits = dict.fromkeys(self.limits, "3") | limits
@@ -190,11 +209,12 @@ class History:
         self.touched.append(story.job_id)
 
     def _note_settle(self, verdicts: str, words: Sequence[Settlement]) -> None:
-        for word, verdict in zip(words, verdicts, strict=True):
+        # All are judged before anything changes.
+        expected = [self._judged(self.stories[word.job_id.decode()], word) for word in words]
+        for word, verdict, right in zip(words, verdicts, expected, strict=True):
             story = self.stories[word.job_id.decode()]
-            expected = self._judged(story, word)
-            if verdict not in expected:
-                self._fail("I2", story, f"got the verdict {verdict}, not {expected}, on {word}")
+            if verdict not in right:
+                self._fail("I2", story, f"got the verdict {verdict}, not {right}, on {word}")
             if verdict == "K":
                 story.settle(word, self.limits, self.clock_ms)
                 self.touched.append(story.job_id)
@@ -361,8 +381,7 @@ class History:
         """Some call may have ended it, for nobody is told of that."""
         if story.state == "w" and story.expires_ms and story.expires_ms <= self.latest_ms:
             found = self._look([story.job_id])[0]
-            if found is not None:
-                story.has_expired(found, self.latest_ms)
+            self.difference(story, found)
 
     def _changes(self, workers: set[str] | None) -> list[tuple[Story, Found | None]]:
         """Return what runs as far as is known, on these workers, and does so no more."""
@@ -379,7 +398,7 @@ class History:
         ]
 
     def _compare(self, name: str, story: Story, found: Found | None) -> None:
-        if difference := story.differs_from(found, self.latest_ms):
+        if difference := self.difference(story, found):
             self._fail(name, story, difference)
 
     def _fail(self, name: str, story: Story, text: str) -> None:

@@ -124,7 +124,7 @@ class Host:
         ends = {name.decode(): float(end) for name, end in _pairs(leases)}
         known = {task.decode(): limit.decode() for task, limit in _pairs(limits)}
         self.history.true_ms = self._turns.now_ms
-        self.history.restore(set(touched), ends, known)
+        self.history.restore(set(touched), ends, known, self._offset_ms)
         self._had_trouble(10_000)  # beats that it has forgotten
 
     def _return_after(self, ms: float) -> None:

@@ -7,6 +7,7 @@ from aioq.broker import scripts
 from aioq.broker.broker import DEAD_LETTERS
 from aioq.broker.scripts import Beaten, Call, Reaped
 from aioq.core.outcome import KEEP_DEAD_MS
+from tests.simulation.history import LEASE_MS
 from tests.simulation.stories import Incarnation
 from tests.simulation.tasks import LIMITS
 from tests.simulation.turns import Hear, Lost, Pause, Signal, Turn
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from tests.simulation.client import Client
     from tests.simulation.worker import Worker
 
-LEASE_MS = 30_000
 TIMEOUT_MS = 5_000
 STALLED = 2
 """Leases for which the event loop may stand still."""

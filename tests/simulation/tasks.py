@@ -90,8 +90,6 @@ UNKNOWN_TO_SOME = "rare"
 LIMITS = [Limit(task.name, task.limit) for task in TASKS.values()]
 
 
-
-
 def outcome_of(task: Task, way: Way, retries: int, worker: str) -> Outcome:
     """Decide what becomes of a run that has ended."""
     if way is Way.RETURNS:
@@ -125,4 +123,3 @@ def settlement(delivery: Delivery, outcome: Outcome) -> Settlement:
     else:
         argument, value = "", outcome.error
     return Settlement(delivery.job_id, delivery.entry_id, outcome.op, argument, value)
-

@@ -39,6 +39,8 @@ class Worker(Client):
         self.post = post
         self.incarnation = ""
         """The name under which it holds its lease."""
+        self.is_kept = False
+        """Whether its thread beats."""
         self.is_draining = False
         self.drained = Signal()
         self.keeper = Keeper(self)
@@ -58,6 +60,7 @@ class Worker(Client):
         yield from self.keeper.register()
         self.spawn("turn", self.keeper.turn())
         keeping = self.spawn("keeper", self.keeper.keep(), in_loop=False)
+        self.is_kept = True
         self.spawn("consumer", self.consumer.run())
         while not self.consumer.has_stopped:
             yield Hear((self.consumer.stopped,))

@@ -56,6 +56,26 @@ async def test_a_draining_worker_lets_its_jobs_end() -> None:
         assert await job.result(timeout=10) == "done"
 
 
+async def test_a_draining_worker_says_what_it_waits_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "aioq.worker")
+    patient = Aioq(settings=Settings(grace=60))
+
+    @patient.task(name="waits")
+    async def waits() -> str:
+        await hold.wait()
+        return "done"
+
+    async with running(patient) as worker:
+        job = await waits.enqueue()
+        await eventually(lambda: worker.running == 1)
+        worker.drain()
+        await eventually(lambda: "Draining: 1 jobs have 60 s to end: 1 of waits." in caplog.text)
+        hold.set()
+        assert await job.result(timeout=10) == "done"
+
+
 async def test_a_draining_worker_takes_no_more_jobs() -> None:
     async with running(app) as worker:
         worker.drain()
