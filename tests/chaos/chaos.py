@@ -34,6 +34,8 @@ class Chaos:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan = plan
         self.server = PrivateServer(appendonly=True, directory=folder / "server", arguments=AOF)
+        self.workers: list[Slot] = []
+        self.producers: list[Slot] = []
         self.outages: list[tuple[float, float]] = []
         """When the server was killed or frozen."""
         self.injected: Counter[Kind] = Counter()
@@ -71,7 +73,7 @@ class Chaos:
                 self._calm_down()
             finally:
                 for slot in (*self.workers, *self.producers):
-                    if slot.life.code is None:
+                    if slot.lives and slot.life.code is None:
                         slot.life.send(signal.SIGCONT)
                         slot.life.kill()
 

@@ -116,7 +116,7 @@ def figures(chaos: Chaos, evidence: Evidence, verdict: Verdict) -> str:
         "LOST": verdict.count("lost"),
         "SETTLED TWICE": verdict.count("settled twice"),
         "LEAKED keys": len(evidence.leaks),
-        "all other problems": len(verdict.problems) + len(chaos.problems),
+        "PROBLEMS in all": len(verdict.problems) + len(chaos.problems),
         "everything done": drained,
     }
     return "\n".join(f"  {name:<42} {value}" for name, value in rows.items())

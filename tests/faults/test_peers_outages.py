@@ -22,6 +22,8 @@ from tests.eventually import eventually
 from tests.faults.proxy import Proxy, proxy_to
 
 NewServer = Callable[..., PrivateServer]
+DURABLE = ("--appendfsync", "always")
+"""While the disk is busy, any other server may write late what it has acknowledged."""
 starts: list[str] = []
 hold: asyncio.Event
 
@@ -117,7 +119,7 @@ async def test_a_worker_without_a_server_neither_spins_nor_fills_the_log(
 async def test_each_outage_is_one_line_and_its_end_another(
     new_server: NewServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = new_server(appendonly=True)
+    server = new_server(*DURABLE, appendonly=True)
     app = make_app()
     async with running(app, url=server.url):
         for n in range(2):
@@ -161,7 +163,7 @@ async def test_a_server_that_loads_its_data_is_an_outage_until_it_has(
 ) -> None:
     """It accepts connections, and answers every command with an error."""
     slow = ("--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
-    server = new_server(*slow, appendonly=True)
+    server = new_server(*DURABLE, *slow, appendonly=True)
     app = make_app(enqueue_timeout=60)
     async with running(app, url=server.url) as worker:
         await (
@@ -311,7 +313,7 @@ async def test_a_full_server_refuses_at_once_and_is_drained(new_server: NewServe
 async def test_an_outage_does_not_turn_a_queued_job_into_another_state(
     new_server: NewServer,
 ) -> None:
-    server = new_server(appendonly=True)
+    server = new_server(*DURABLE, appendonly=True)
     app = make_app(enqueue_timeout=30)
     with app.connected_to(server.url):
         job = await app.send_task("quick", args=("a",))
@@ -329,7 +331,7 @@ async def test_an_outage_longer_than_the_lease_takes_no_job_from_anybody(
     new_server: NewServer,
 ) -> None:
     """Where each lease simply runs out, the first worker that is back reaps all the others."""
-    server = new_server(appendonly=True)
+    server = new_server(*DURABLE, appendonly=True)
     apps = [make_app(lease=2) for _ in range(5)]
     async with AsyncExitStack() as stack:
         workers = [await stack.enter_async_context(running(app, url=server.url)) for app in apps]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from aioq.broker import scripts
 from aioq.broker.broker import DEAD_LETTERS
-from aioq.broker.scripts import Delivery, Settlement, name_of
+from aioq.broker.scripts import Delivery, Settlement
 from aioq.core.outcome import KEEP_DEAD_MS, Outcome
 from tests.simulation.tasks import settlement
 from tests.simulation.turns import Lost, Pause, Signal, Turn

@@ -198,3 +198,15 @@ async def test_a_queue_that_nobody_serves_is_warned_about_once(
 
     assert caplog.text.count("No live worker serves the queue") == 1
     assert "'nobody'" in caplog.text
+
+
+async def test_a_job_that_is_not_due_stays_where_it_is_however_often_is_fetched() -> None:
+    order.clear()
+    async with running(app) as worker:
+        job = await note.options(countdown=60).enqueue(1)
+        for n in (2, 3):
+            await note.enqueue(n)
+            await worker.run_until_idle()
+
+        assert order == [2, 3]
+        assert await job.status() is JobState.PENDING
