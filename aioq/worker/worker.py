@@ -44,6 +44,8 @@ DRAIN_REPORT = 5.0
 """Seconds between two lines of the log while a worker waits for its jobs."""
 FLUSH = 10.0
 """Seconds that leaving may take to write the last outcomes."""
+GOODBYE = 3.0
+"""Seconds for which a worker that leaves tries to say so."""
 
 
 class Worker:
@@ -199,9 +201,11 @@ class Worker:
             await asyncio.sleep(DRAIN_REPORT)
 
     async def _leave(self, services: "_Services") -> None:
+        """Say goodbye; unheard, the lease would run on, and count what is held as a crash."""
+        broker, name = services.broker, self.identity.name
         try:
-            await services.broker.leave(self.identity.name)
-        except (Weather, BrokerUnavailable) as error:
+            await broker.through_weather(lambda: broker.leave(name), patience=GOODBYE)
+        except BrokerUnavailable as error:
             log.warning("Could not say goodbye: %s.", error)
 
     async def run_until_idle(self) -> None:

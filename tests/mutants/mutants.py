@@ -26,7 +26,10 @@ class Mutant:
 
 
 def _same_name_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Identity, "another", lambda _: "always-the-same")  # pyright: ignore[reportUnknownLambdaType]
+    def same(_: Identity) -> str:
+        return "always-the-same"
+
+    patch.setattr(Identity, "another", same)
 
 
 def _nothing_given_back(patch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,8 @@ _LOOK = """
 local found = {}
 for n, job_id in ipairs(ARGV) do
   local key = KEYS[1] .. 'j:' .. job_id
-  found[n] = redis.call('HMGET', key, 's', 'i', 'e', 'k', 'a', 'c', 'd', 'o', 'm', 'u', 'l', 'x', 'g')
+  found[n] = redis.call('HMGET', key,
+    's', 'i', 'e', 'k', 'a', 'c', 'd', 'o', 'm', 'u', 'l', 'x', 'g')
   found[n][14] = redis.call('EXISTS', KEYS[1] .. 'y:' .. job_id)
 end
 return found

@@ -11,7 +11,7 @@ from aioq.broker.keys import lane
 from aioq.broker.resp import ReplyError
 from aioq.broker.scripts import NewJob
 from tests.simulation.client import ENQUEUE_TIMEOUT_MS, Client
-from tests.simulation.keeper import reap
+from tests.simulation.keeper import reap_call
 from tests.simulation.stories import Story
 from tests.simulation.tasks import KEEP_MS, TASKS
 from tests.simulation.turns import Lost, Pause, Turn
@@ -135,10 +135,6 @@ class Supervisor(Client):
         self.spawn("main", self._run(worker))
 
     def _run(self, worker: str) -> Turn[None]:
-        failures, rest = 0, True
+        rest = True
         while rest:
-            try:
-                rest = (yield from reap(self, worker)).rest
-            except Lost:
-                yield Pause(self.reconnect_delay(failures))
-                failures += 1
+            rest = (yield from self.persist(reap_call(self.prefix, worker), worker, True)).rest  # noqa: FBT003 - the script's

@@ -6,7 +6,7 @@ So each seed draws its own weather, and some seeds are nearly calm.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.simulation.history import LEASE_MS
@@ -26,7 +26,7 @@ SPARED_MS = 1_000
 class Climate:
     """How often each fault happens: the mean seconds between two of a kind; 0: never."""
 
-    odds: Odds = Odds()
+    odds: Odds = field(default_factory=Odds)
     crash: float = 0
     freeze: float = 0
     stall: float = 0

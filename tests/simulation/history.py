@@ -194,19 +194,21 @@ class History:
             self._fail("I10", story, "has expired, and is handed out")
         if story.is_revoked:
             self._fail("I3", story, f"was revoked while it ran, and is handed to {worker}")
-        token = delivery.entry_id
-        if token in story.tokens:
-            self._fail("I5", story, f"had the token {token!r} before")
-        if not self.has_gone_back and _moment(token) <= _moment(story.token):
-            self._fail("I5", story, f"had a larger token than {token!r}")
+        self._check_token(story, delivery.entry_id)
         if (lane, delivery.retries, delivery.deliveries) != (
             story.lane,
             story.retries,
             story.ended + 1,
         ):
             self._fail("I13", story, f"comes as {delivery} from {lane}")
-        story.deliver(token, worker)
+        story.deliver(delivery.entry_id, worker)
         self.touched.append(story.job_id)
+
+    def _check_token(self, story: Story, token: bytes) -> None:
+        if token in story.tokens:
+            self._fail("I5", story, f"had the token {token!r} before")
+        if not self.has_gone_back and _moment(token) <= _moment(story.token):
+            self._fail("I5", story, f"had a larger token than {token!r}")
 
     def _note_settle(self, verdicts: str, words: Sequence[Settlement]) -> None:
         # All are judged before anything changes.

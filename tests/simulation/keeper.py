@@ -13,7 +13,6 @@ from tests.simulation.tasks import LIMITS
 from tests.simulation.turns import Hear, Lost, Pause, Signal, Turn
 
 if TYPE_CHECKING:
-    from tests.simulation.client import Client
     from tests.simulation.worker import Worker
 
 TIMEOUT_MS = 5_000
@@ -109,7 +108,8 @@ class Keeper:
             worker.spawn("orders", self._order(beaten.revokes))
         rest = beaten.overdue > 0
         while rest:
-            rest = (yield from reap(worker, timeout_ms=TIMEOUT_MS)).rest
+            call = reap_call(worker.prefix)
+            rest = (yield from worker.ask(call, "", True, timeout_ms=TIMEOUT_MS)).rest  # noqa: FBT003 - the script's
 
     def _order(self, revokes: list[tuple[bytes, bytes]]) -> Turn[None]:
         """Revoke in the event loop."""
@@ -125,12 +125,10 @@ class Keeper:
         )
 
 
-def reap(
-    client: "Client", worker: str = "", *, is_crash: bool = True, timeout_ms: int = TIMEOUT_MS
-) -> Turn[Reaped]:
-    """Take over what is left of a worker, or of all whose lease has ended; one call."""
-    call = scripts.reap(
-        client.prefix,
+def reap_call(prefix: str, worker: str = "", *, is_crash: bool = True) -> Call[Reaped]:
+    """Return the call that takes over what is left of a worker, or of all that are overdue."""
+    return scripts.reap(
+        prefix,
         worker=worker,
         is_crash=is_crash,
         lease_ms=0 if worker else LEASE_MS,
@@ -138,4 +136,3 @@ def reap(
         dead_ms=KEEP_DEAD_MS,
         dead_max=DEAD_LETTERS,
     )
-    return client.ask(call, worker, is_crash, timeout_ms=timeout_ms)

@@ -10,13 +10,15 @@ from aioq import Aioq
 from aioq.broker.broker import Broker, reap
 from aioq.embedded import PrivateServer
 from aioq.testing import running
+from aioq.worker import Worker
 from aioq.worker.identity import Identity
 from aioq.worker.lease import LeaseKeeper
 from tests.broker.place import Place, broker_on
 from tests.eventually import eventually
+from tests.faults.proxy import proxy_to
 from tests.simulation.wire import LOGGING
 
-app = Aioq()
+app = Aioq("test")
 logs: list[Path] = []
 starts: list[str] = []
 sizes: list[int] = []
@@ -124,3 +126,20 @@ async def test_a_job_whose_completion_a_power_cut_took_back_runs_again_on_the_sa
 
             await eventually(lambda: starts == ["noting", "held", "noting"])
             await job.result(timeout=10)
+
+
+async def test_a_worker_says_goodbye_again_if_nobody_has_heard_it(place: Place) -> None:
+    """Else its lease would run on, and what it holds would count as crashed."""
+    async with proxy_to(place.url) as proxy:
+        with app.connected_to(proxy.url):
+            worker = Worker(app)
+            runs = asyncio.create_task(worker.run())
+            await worker.started.wait()
+            proxy.is_up = False
+            proxy.drop()
+            worker.drain()
+            await asyncio.sleep(0.3)  # it finds nobody meanwhile
+            proxy.is_up = True
+            await runs
+            await app.aclose()
+    assert place.admin("ZCARD", place.keys.leases) == 0

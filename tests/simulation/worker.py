@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.simulation.client import Client
 from tests.simulation.consumer import Consumer
 from tests.simulation.executor import Executor
-from tests.simulation.keeper import Keeper, reap
+from tests.simulation.keeper import Keeper, reap_call
 from tests.simulation.settler import Settler
 from tests.simulation.turns import Hear, Lost, Signal, Turn
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 GRACE_MS = 25_000
 FLUSH_MS = 10_000
+GOODBYE_MS = 3_000
 
 
 class Post(NamedTuple):
@@ -69,9 +70,12 @@ class Worker(Client):
         yield from self._wait_for_words()
         keeping.cancel()
         incarnation = self.history.incarnations[self.incarnation]
-        incarnation.gave_up = self.settler.unsettled > 0
-        incarnation.has_left = True
-        yield from self._leave()
+        incarnation.has_left, incarnation.gave_up = True, self.settler.unsettled > 0
+        if not incarnation.gave_up:
+            try:
+                yield from self._leave()
+            except Lost:
+                incarnation.gave_up = True
         self.world.has_left(self)
 
     def _wait_for_jobs(self) -> Turn[None]:
@@ -85,8 +89,10 @@ class Worker(Client):
             yield Hear((self.settler.settled,), ends_ms - self.turns.now_ms)
 
     def _leave(self) -> Turn[None]:
-        try:
-            while (yield from reap(self, self.incarnation, is_crash=False)).rest:
-                pass
-        except Lost:
-            return
+        rest = True
+        while rest:
+            call = reap_call(self.prefix, self.incarnation, is_crash=False)
+            reaped = yield from self.persist(
+                call, self.incarnation, False, patience_ms=GOODBYE_MS  # noqa: FBT003 - the script's
+            )
+            rest = reaped.rest
