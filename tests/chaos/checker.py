@@ -260,7 +260,7 @@ def _complaints(evidence: Evidence) -> Iterator[Problem]:
         for words in _COMPLAINTS:
             if words in said:
                 at = said.index(words)
-                yield Problem("", "complaint", f"{name}: {said[max(at - 500, 0) : at + 2000]}")
+                yield Problem("", "complaint", f"{name}: {said[max(at - 100, 0) : at + 1000]}")
 
 
 _COMPLAINTS = (

@@ -126,7 +126,7 @@ class Auditor:
         troubles = [end for _, end in (*worker.troubles, *self._host.troubles)]
         executor = worker.executor
         full_at_ms = executor.full_at_ms if executor.room > 0 else self._history.true_ms
-        return max(worker.began_ms, full_at_ms, *troubles, 0)
+        return max(worker.began_ms, full_at_ms, self._host.away_until, *troubles)
 
     @staticmethod
     def _serves(worker: Worker, story: Story) -> bool:

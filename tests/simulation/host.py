@@ -42,7 +42,7 @@ class Host:
         self.restarts = 0
         """How often every connection was broken."""
         self._offset_ms = START
-        self._away_until = 0.0
+        self.away_until = 0.0
         self._journal: deque[tuple[int, list[str]]] = deque(maxlen=61)
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class Host:
     @property
     def is_away(self) -> bool:
         """Whether nobody can reach it."""
-        return self._turns.now_ms < self._away_until
+        return self._turns.now_ms < self.away_until
 
     def execute(self, message: Message) -> Any:  # noqa: ANN401 - as the script has it
         """Run a call, and tell the history.
@@ -129,7 +129,7 @@ class Host:
 
     def _return_after(self, ms: float) -> None:
         self.restarts += 1
-        self._away_until = self._turns.now_ms + ms
+        self.away_until = self._turns.now_ms + ms
         self._had_trouble(min(ms, GRACED_MS))
         self.place.admin.close()
         self.place.connect()

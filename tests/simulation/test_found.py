@@ -18,7 +18,7 @@ from tests.eventually import eventually
 from tests.faults.proxy import proxy_to
 from tests.simulation.wire import LOGGING
 
-app = Aioq("test")
+app = Aioq(name="test")
 logs: list[Path] = []
 starts: list[str] = []
 sizes: list[int] = []

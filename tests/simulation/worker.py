@@ -93,6 +93,9 @@ class Worker(Client):
         while rest:
             call = reap_call(self.prefix, self.incarnation, is_crash=False)
             reaped = yield from self.persist(
-                call, self.incarnation, False, patience_ms=GOODBYE_MS  # noqa: FBT003 - the script's
+                call,
+                self.incarnation,
+                False,
+                patience_ms=GOODBYE_MS,  # noqa: FBT003 - the script's
             )
             rest = reaped.rest
