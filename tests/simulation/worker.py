@@ -95,7 +95,7 @@ class Worker(Client):
             reaped = yield from self.persist(
                 call,
                 self.incarnation,
-                False,
-                patience_ms=GOODBYE_MS,  # noqa: FBT003 - the script's
+                False,  # noqa: FBT003 - what the history notes of the call
+                patience_ms=GOODBYE_MS,
             )
             rest = reaped.rest
