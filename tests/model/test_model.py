@@ -416,7 +416,7 @@ def run(place: Place, *, examples: int, steps: int) -> None:
 
 @pytest.mark.timeout(180)
 def test_the_server_does_what_the_model_does(place: Place) -> None:
-    run(place, examples=250, steps=40)
+    run(place, examples=100, steps=40)
 
 
 @pytest.mark.soak

@@ -23,6 +23,12 @@ class Mutant:
     """Script, what stands in it, and what is put in its place."""
     patch: Callable[[pytest.MonkeyPatch], None] = field(default=lambda _: None)
     """What is changed in Python."""
+    seed: int | None = None
+    """Of a simulation that notices; None: it is blind to this, see `blind`."""
+    rule: Callable[[pytest.MonkeyPatch], None] = field(default=lambda _: None)
+    """What is changed in the protocol of the simulated processes."""
+    blind: str = ""
+    """Why the simulation cannot notice."""
 
 
 def _same_name_again(patch: pytest.MonkeyPatch) -> None:
