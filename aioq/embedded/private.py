@@ -164,8 +164,7 @@ class PrivateServer:
             directory=self._kept or scratch,
             appendonly=self._appendonly,
             port=self._port,
-            # With a sync every second, the last writes of a busy server can miss the file.
-            extra=("--appendfsync", "always", *self._arguments),
+            extra=self._arguments,
         )
         with log.open_for_run() as output:
             # What lies in the scratch folder need not be saved first.

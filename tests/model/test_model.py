@@ -414,7 +414,7 @@ def run(place: Place, *, examples: int, steps: int) -> None:
     )
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_the_server_does_what_the_model_does(place: Place) -> None:
     run(place, examples=100, steps=40)
 

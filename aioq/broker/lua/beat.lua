@@ -37,7 +37,9 @@ end
 
 for _, lane in ipairs(call('SMEMBERS', prefix .. 'l')) do ring_again(queue_of(lane)) end
 local head = call('ZRANGE', prefix .. 'd', 0, 0, 'WITHSCORES')
-if head[2] and tonumber(head[2]) <= now_ms then ring_again(ARGV[FIRST_QUEUE]) end
+if head[2] and tonumber(head[2]) <= now_ms then
+  ring_again(queue_of(call('HGET', prefix .. 'j:' .. head[1], 'q') or COMMON_LANE))
+end
 
 local overdue = call('ZCOUNT', prefix .. 'lw', '-inf', now_ms)
 return { 1, overdue, call('SMEMBERS', prefix .. 'cx:' .. worker) }
