@@ -15,4 +15,4 @@ class Identity:
 
     def another(self) -> str:
         """Make a new name; 24 random bits, for a container starts as the same pid every time."""
-        return f"{self._host}-{os.getpid()}-{secrets.token_urlsafe(3)}"
+        return f"{self._host}-{os.getpid()}-{secrets.token_hex(3)}"
