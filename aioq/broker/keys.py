@@ -28,7 +28,26 @@ TABLE = (
     KeyKind("s:<queue>:<priority>", "stream", "none", "one entry per delivery; group `w`"),
     KeyKind("s:<queue>:z", "stream", "none", "the suspects of a queue"),
     KeyKind("l", "set", "none", "lanes that may hold undelivered entries"),
-    KeyKind("d", "zset", "none", "delayed jobs by due time, ms"),
+    KeyKind("d", "zset", "none", "delayed jobs by due time, ms; gates by their next token's"),
+    KeyKind("hp:<lane>", "zset", "none", "parked jobs of a lane by when they were parked, ms"),
+    KeyKind("hl:<gate>", "zset", "none", "fair keys of a gate that have jobs, by turn"),
+    KeyKind("hq:<gate> <key>", "zset", "none", "a line: parked jobs in order"),
+    KeyKind("hr:<lane>", "zset", "none", "ready gates of a lane, by turn; '' says whose it is"),
+    KeyKind("tb:<limit>", "string", "10 s after it is full", "a token bucket"),
+    KeyKind("sl:<limit>", "set", "none", "jobs that hold slots of a concurrency limit"),
+    KeyKind("sw:<limit>", "zset", "none", "gates that wait for a slot, in order"),
+    KeyKind("lg:<name>", "set", "none", "gates that sleep because of a limit"),
+    KeyKind("aw:<limit>", "zset", "none", "tickets at a limiter, in order"),
+    KeyKind("ac:<client>", "string", "some seconds", "a client that waits at a limiter lives"),
+    KeyKind("lc", "hash", "constant", "limits as the code declares them"),
+    KeyKind("lr", "hash", "constant", "limits that were set at run time"),
+    KeyKind("qp", "set", "constant", "paused queues"),
+    KeyKind("cr", "hash", "constant", "schedules: what each makes, and when"),
+    KeyKind("cz", "zset", "constant", "schedules that are not paused, by next occurrence, ms"),
+    KeyKind("cp", "set", "constant", "paused schedules"),
+    KeyKind("cl", "hash", "constant", "the last job of each schedule"),
+    KeyKind("ch:<schedule>", "list", "constant", "what became of its last 100 occurrences"),
+    KeyKind("cs", "hash", "constant", "sources of schedules, and when their newest process began"),
     KeyKind("x", "zset", "none", "dead letters by time of death, ms; at most 10,000"),
     KeyKind("lw", "zset", "none", "workers by the end of their lease, ms"),
     KeyKind("w:<worker>", "string", "10 leases", "what a worker says of itself"),
@@ -41,6 +60,7 @@ TABLE = (
     KeyKind("b:<queue>", "list", "none", "doorbell: at most 16 tokens for idle workers"),
     KeyKind("r:<client>", "channel", "", "ends of the jobs this client waits for"),
     KeyKind("k:<worker>", "channel", "", "revokes of jobs that it runs"),
+    KeyKind("n", "channel", "", "news for all workers: schedules have changed"),
     KeyKind("!:", "", "gone with its script", "begins the keys of a starting worker's self-test"),
     KeyKind("~", "", "never written", "deleted first, so that a full server lets a script pass"),
 )
@@ -63,6 +83,7 @@ RECORD_FIELDS = {
     "f": "finished, ms after it started; after n where it never did",
     "d": "due, ms",
     "x": "expires, ms",
+    "h": "holds: the limits that it waits for before each delivery",
     "u": "nonce of the call that made it, where the user chose the id",
     "l": "nonce of the call that replayed or discarded it as a dead letter",
     "g": "since when no worker knows its task, ms",
@@ -89,6 +110,21 @@ class Keys:
     def orders(self, worker: str) -> str:
         """The channel on which a worker hears of revokes."""
         return f"{self.prefix}k:{worker}"
+
+    @property
+    def lanes(self) -> tuple[str, str]:
+        """The lanes in which jobs may wait, and those in which some may run."""
+        return f"{self.prefix}l", f"{self.prefix}ss"
+
+    @property
+    def paused(self) -> str:
+        """The paused queues."""
+        return f"{self.prefix}qp"
+
+    @property
+    def news(self) -> str:
+        """The channel on which all workers hear that schedules have changed."""
+        return f"{self.prefix}n"
 
     @property
     def leases(self) -> str:

@@ -11,32 +11,54 @@ from urllib.parse import parse_qsl, urlsplit
 from aioq.broker import scripts
 from aioq.broker.keys import TABLE
 
-_SCRATCH = {"<job>": "a", "<queue>": "q", "<priority>": "5", "<worker>": "w"}
+_SCRATCH = {
+    "<job>": "a",
+    "<queue>": "q",
+    "<priority>": "5",
+    "<worker>": "w",
+    "<lane>": "q:5",
+    "<gate>": "g",
+    "<key>": "k",
+    "<limit>": "c:n:",
+    "<name>": "c:n",
+    "<client>": "c",
+    "<schedule>": "c",
+}
 
 
 def _scratch_keys() -> list[str]:
     """Return every key that the scratch job can have, from the table of keys."""
     kinds = [kind.name for kind in TABLE if kind.type not in {"", "channel"}]
-    return [re.sub(r"<\w+>", lambda part: _SCRATCH[part[0]], f"!:{name}") for name in kinds]
+    return [
+        re.sub(r"<\w+>", lambda part: _SCRATCH[part[0]], f"!:{name}").replace(" ", "_")
+        for name in kinds
+    ]
 
 
 TRIALS = {
     "DEL": " ".join(["DEL", *_scratch_keys()]),
     "EXISTS": "EXISTS !:sv:q",
     "GET": "GET !:v:a",
+    "GETDEL": "GETDEL !:y:a",
     "HDEL": "HDEL !:j:a f",
     "HGET": "HGET !:j:a f",
     "HGETALL": "HGETALL !:j:a",
     "HINCRBY": "HINCRBY !:j:a f 1",
     "HMGET": "HMGET !:j:a f",
+    "HSCAN": "HSCAN !:cr 0",
     "HSET": "HSET !:j:a f 1",
     "LLEN": "LLEN !:b:q",
+    "LPUSH": "LPUSH !:ch:c x",
+    "LRANGE": "LRANGE !:ch:c 0 0",
+    "LTRIM": "LTRIM !:ch:c 0 9",
     "PERSIST": "PERSIST !:j:a",
     "PEXPIRE": "PEXPIRE !:j:a 60000",
     "PUBLISH": "PUBLISH !:r:c x",
     "RPUSH": "RPUSH !:b:q x",
     "SADD": "SADD !:l x",
+    "SCARD": "SCARD !:sl:c:n:",
     "SET": "SET !:v:a x PX 60000",
+    "SISMEMBER": "SISMEMBER !:l x",
     "SMEMBERS": "SMEMBERS !:l",
     "SMISMEMBER": "SMISMEMBER !:l x",
     "SREM": "SREM !:l x",
@@ -105,15 +127,22 @@ PRODUCER = Role(
 )
 READER = Role(
     "reader",
-    "reads jobs, the results of those that have ended, dead letters, and who works",
-    ("letters", "look"),
-    (*_SCRIPT, *_LISTEN, *_WAIT, "TIME", "ZRANGE"),
+    "reads jobs, the results of those that have ended, dead letters, queues, schedules, and who works",
+    ("letters", "look", "queues/figures", "schedules/page", "schedules/read"),
+    (*_SCRIPT, *_LISTEN, *_WAIT, "SMEMBERS", "TIME", "ZRANGE"),
 )
 OPERATOR = Role(
     "operator",
-    "what a producer does, and reads, replays and discards dead letters",
-    (*PRODUCER.scripts, "discard", "letters", "replay"),
-    (*_SCRIPT, *_LISTEN, "TIME", "ZRANGE"),
+    "what a producer does; reads, replays and discards dead letters; lists and pauses queues; "
+    "adds, runs, pauses and removes schedules",
+    (
+        *PRODUCER.scripts,
+        *("discard", "letters", "replay"),
+        *("queues/figures", "queues/pause", "queues/resume"),
+        *("schedules/change", "schedules/fire", "schedules/page", "schedules/read"),
+        "schedules/reconcile",
+    ),
+    (*_SCRIPT, *_LISTEN, "SMEMBERS", "TIME", "ZRANGE"),
 )
 DOCTOR = Role(
     "doctor",

@@ -61,8 +61,10 @@ def read(name: str) -> str:
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all scripts but the one that tests the others."""
-    found = (file.name for file in (files("aioq.broker") / "lua").iterdir())
+    """Return the names of all scripts that workers call, but the one that tests the others."""
+    folder = files("aioq.broker") / "lua"
+    found = [file.name for file in folder.iterdir()]
+    found += [f"schedules/{file.name}" for file in (folder / "schedules").iterdir()]
     scripts = {name.removesuffix(".lua") for name in found if name.endswith(".lua")}
     return tuple(sorted(scripts - {_SELF_TEST}))
 
@@ -84,6 +86,7 @@ class NewJob(NamedTuple):
 
     job_id: str
     lane: str
+    """Where the job has limits: then a space, and its holds."""
     task: str
     due: str
     """`+ms` from now, absolute `ms`, or "" for at once."""
@@ -142,7 +145,7 @@ class Delivery(NamedTuple):
     job_id: bytes
     task: bytes
     lane: int
-    """Index into the lanes that were asked for."""
+    """Index into the lanes that were asked for; their number more: it has passed its gate."""
     retries: int
     deliveries: int
     due_ms: int
@@ -163,6 +166,8 @@ class Fetched(NamedTuple):
     """When the next delayed job is due; 0: none is."""
     dropped: list[str]
     """Lane and id of entries that were no jobs of ours."""
+    passed: bool
+    """Whether jobs of a lower priority than one that came wait on."""
     deliveries: list[Delivery]
 
 
@@ -177,10 +182,11 @@ _STRIDE = len(Delivery._fields)
 
 
 def _parse_fetched(reply: Reply) -> Fetched:
-    now_us, next_ms, dropped, jobs = reply
+    now_us, next_ms, dropped, passed, jobs = reply
     columns = [jobs[at::_STRIDE] for at in range(_STRIDE)]
     deliveries = list(map(Delivery._make, zip(*columns, strict=True)))
-    return Fetched(now_us, next_ms, [entry.decode() for entry in dropped], deliveries)
+    removed = [entry.decode() for entry in dropped]
+    return Fetched(now_us, next_ms, removed, bool(passed), deliveries)
 
 
 class Settlement(NamedTuple):

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from aioq.broker.keys import TABLE, split_lane, suspects
+from aioq.broker.keys import TABLE
+from tests.broker.gates import is_gate, place_of, wrong_gates
 
 FINAL = {"completed", "failed", "revoked"}
 IN_STREAM = {"queued", "running"}
@@ -31,14 +32,10 @@ def problems(
         *_wrong_keys(types, expiring),
         *_wrong_records(records, dump, expiring),
         *_orphans(records, dump, expiring),
+        *wrong_gates(records, dump),
         *_of_no_worker(dump, groups),
         *_left_in_empty(records, dump, expiring),
     ]
-
-
-def place_of(lane: str, crashes: int) -> str:
-    """Return the lane in which a job waits: after two crashes it is that of the suspects."""
-    return suspects(split_lane(lane)[0]) if crashes >= 2 else lane
 
 
 def _wrong_keys(types: dict[str, str], expiring: set[str]) -> Iterator[str]:
@@ -51,6 +48,11 @@ def _wrong_keys(types: dict[str, str], expiring: set[str]) -> Iterator[str]:
             yield f"{name} expires, and the table says that it does not"
         elif name.startswith(("v:", "w:", "sv:", "cx:")) and name not in expiring:
             yield f"{name} does not expire, and the table says that it does"
+
+
+def _delayed(dump: dict[str, Any]) -> set[str]:
+    """Return the jobs of the delayed set, which has gates too."""
+    return {member for member in dump.get("d", {}) if not is_gate(member)}
 
 
 def _entries(dump: dict[str, Any]) -> dict[str, list[tuple[str, str | None]]]:
@@ -70,7 +72,7 @@ def _wrong_records(
     for job_id, record in records.items():
         state = record["state"]
         entries = held.get(job_id, [])
-        lane = place_of(record["lane"], record.get("crashes", 0))
+        lane = place_of(record["lane"], record.get("crashes", 0), record.get("holds"))
         holder = record["worker"] if state == "running" else None
         if entries != ([(f"s:{lane}", holder)] if state in IN_STREAM else []):
             yield f"job {job_id} is {state}, and its entries are {entries}"
@@ -80,9 +82,9 @@ def _wrong_records(
             yield f"job {job_id} runs on {holder}, which has no lease: nobody will reap it"
         if "revoke" in record and state not in {"running", "revoked"}:
             yield f"job {job_id} is {state}, and was revoked"
-        if (state == "delayed") != (job_id in dump.get("d", {})):
+        if (state == "delayed") != (job_id in _delayed(dump)):
             yield f"job {job_id} is {state}, and the delayed set says something else"
-        if state == "delayed" and f"y:{job_id}" not in dump:
+        if state in {"delayed", "parked"} and f"y:{job_id}" not in dump:
             yield f"the payload of job {job_id} is lost"
         if (state in FINAL) != (f"j:{job_id}" in expiring):
             yield f"job {job_id} is {state}: its record must expire then, and only then"
@@ -95,11 +97,13 @@ def _orphans(records: dict[str, Any], dump: dict[str, Any], expiring: set[str]) 
             yield from (f"{name} holds {each}" for each in value if each[0] not in records)
         elif name.startswith("y:"):
             state = records.get(name[2:], {}).get("state")
-            if state not in {"delayed", "failed"} or (state == "failed") != (name in expiring):
+            if state not in {"delayed", "parked", "failed"} or (state == "failed") != (
+                name in expiring
+            ):
                 yield f"{name} is the payload of a job that is {state}"
         elif name.startswith("b:") and value > 16:
             yield f"{name} has {value} tokens"
-    yield from (f"d names {job_id}" for job_id in dump.get("d", {}) if job_id not in records)
+    yield from (f"d names {job_id}" for job_id in _delayed(dump) if job_id not in records)
 
 
 def _of_no_worker(dump: dict[str, Any], groups: dict[str, set[str]]) -> Iterator[str]:

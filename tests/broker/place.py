@@ -14,7 +14,8 @@ from aioq.broker.resp import Argument, Reply
 from aioq.broker.scripts import Call, NewJob
 from aioq.broker.topology import parse
 from aioq.core.record import Stored
-from tests.broker.fsck import place_of, problems
+from tests.broker.fsck import problems
+from tests.broker.gates import place_of
 from tests.eventually import eventually
 from tests.faults.proxy import PROXY
 
@@ -43,6 +44,7 @@ FIELDS = {
     "d": "due",
     "x": "expires",
     "u": "nonce",
+    "h": "holds",
     "l": "letter_nonce",
     "g": "unknown_since",
     "m": "mark",
@@ -237,7 +239,7 @@ def _record(job_id: str, flat: list[bytes], entries: Mapping[tuple[str, str], st
     has_ended = raw["s"] in ENDED
     if "i" in raw and not has_ended:
         raw.setdefault("n", raw["i"].partition(b"-")[0])
-        place = place_of(raw["q"].decode(), int(raw.get("k", 0)))
+        place = place_of(raw["q"].decode(), int(raw.get("k", 0)), raw.get("h"))
         if entries.get((place, raw["i"].decode())) == job_id:
             raw["i"] = CURRENT.encode()
     names = FIELDS | {"i": VALUE} if has_ended else FIELDS

@@ -40,6 +40,7 @@ def test_a_fetched_job_belongs_to_the_worker_until_it_is_settled(
         now_us=(START + 40) * 1000,
         next_ms=0,
         dropped=[],
+        passed=False,
         deliveries=[Delivery(token, b"a", b"add", 2, 0, 1, 0, b"<a>")],
     )
     assert place.dump() == {
@@ -123,7 +124,7 @@ def test_a_worker_without_a_lease_gets_nothing(place: Place, clock: Clock, worke
     enqueue(place, new_job("a"), new_job("b", due="+1"))
     clock.advance(1)
     before = place.dump()
-    assert fetch(place, worker=worker) == Fetched(-1, 0, [], [])
+    assert fetch(place, worker=worker) == Fetched(-1, 0, [], False, [])
     assert place.dump() == before
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from aioq.broker import fsck, keys, letters, scripts
+from aioq.broker import fsck, keys, letters, queues, schedules, scripts
 from aioq.broker.resp import ReplyError
 from aioq.broker.scripts import Call
 from aioq.core.record import Stored
@@ -21,7 +21,12 @@ from tests.broker.place import Place, broker_on, new_job
 FOLDER = files("aioq.broker") / "lua"
 IN_USE = sorted(file.name[:-4] for file in FOLDER.iterdir() if file.name.endswith(".lua"))
 """What workers and clients call."""
-NAMES = [*IN_USE, *sorted(f"fsck/{file.name[:-4]}" for file in (FOLDER / "fsck").iterdir())]
+ASIDE = {"fsck": fsck, "queues": queues, "schedules": schedules}
+"""Folders of scripts, and where their stubs are."""
+NAMES = [
+    *IN_USE,
+    *sorted(f"{name}/{file.name[:-4]}" for name in ASIDE for file in (FOLDER / name).iterdir()),
+]
 INCLUDES = sorted(file.name[:-4] for file in (FOLDER / "include").iterdir())
 SOURCES = {name: scripts.read(name) for name in NAMES}
 OWN = {name: (FOLDER / f"{name}.lua").read_text("utf-8") for name in NAMES} | {
@@ -33,6 +38,8 @@ ITEMS: dict[str, type[Any]] = {
     "enqueue": scripts.NewJob,
     "fsck/keys": fsck.KeyCheck,
     "register": scripts.Limit,
+    "schedules/fire": schedules.Fire,
+    "schedules/reconcile": schedules.Change,
     "settle": scripts.Settlement,
     "update": scripts.Update,
 }
@@ -79,7 +86,7 @@ def arguments(name: str) -> list[Argument]:
 
 def stub(name: str) -> Callable[..., Call[Any]]:
     folder, _, short = name.rpartition("/")
-    home = fsck if folder else letters if hasattr(letters, name) else scripts
+    home = ASIDE[folder] if folder else letters if hasattr(letters, name) else scripts
     return getattr(home, short)
 
 
@@ -188,7 +195,7 @@ def test_every_key_is_in_the_table(name: str) -> None:
     built = re.findall(r"prefix \.\. '([^']*)'( \.\. )?", code(SOURCES[name]))
     assert built
     for start, goes_on in built:
-        key = start + ("VARIABLE:5" if goes_on else "")
+        key = start + ("VARIABLE:5 x" if goes_on else "")
         assert [kind.name for kind, pattern in PATTERNS.items() if pattern.fullmatch(key)], key
 
 

@@ -216,7 +216,7 @@ def test_a_job_without_a_limit_is_never_buried(place: Place, clock: Clock) -> No
 
 def test_the_guilty_is_found_and_its_neighbours_go_free(place: Place, clock: Clock) -> None:
     """A worker dies whenever it runs `bad`, and takes with it whatever else it runs."""
-    jobs = ["bad", *(f"good {n}" for n in range(5))]
+    jobs = ["bad", *(f"good-{n}" for n in range(5))]
     enqueue(place, *(new_job(name) for name in jobs))
     for _ in range(40):
         taken = take(place, room=3)

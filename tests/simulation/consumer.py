@@ -67,7 +67,7 @@ class Consumer:
         name, epoch, room = worker.incarnation, self._epoch, worker.executor.room
         lanes = self._lanes if self._suspect is None else self._common_lanes
         if room <= 0 or worker.is_draining:
-            return Fetched(0, 0, [], [])
+            return Fetched(0, 0, [], False, [])
         call = scripts.fetch(
             worker.prefix, worker=name, epoch=epoch, room=room, keep_ms=KEEP_MS, lanes=lanes
         )

@@ -35,10 +35,16 @@ local function ring_again(queue)
   if call('LLEN', prefix .. 'b:' .. queue) == 0 then ring(queue, 1) end
 end
 
-for _, lane in ipairs(call('SMEMBERS', prefix .. 'l')) do ring_again(queue_of(lane)) end
+local is_paused = {}
+for _, queue in ipairs(call('SMEMBERS', prefix .. 'qp')) do is_paused[queue] = true end
+for _, lane in ipairs(call('SMEMBERS', prefix .. 'l')) do
+  if not is_paused[queue_of(lane)] then ring_again(queue_of(lane)) end
+end
+-- Also where its queue is paused: whoever comes promotes all that is due.
 local head = call('ZRANGE', prefix .. 'd', 0, 0, 'WITHSCORES')
 if head[2] and tonumber(head[2]) <= now_ms then
-  ring_again(queue_of(call('HGET', prefix .. 'j:' .. head[1], 'q') or COMMON_LANE))
+  local lane = string.match(head[1], '^(%S+) ') -- a gate says it, a job's record does
+  ring_again(queue_of(lane or call('HGET', prefix .. 'j:' .. head[1], 'q') or COMMON_LANE))
 end
 
 local overdue = call('ZCOUNT', prefix .. 'lw', '-inf', now_ms)

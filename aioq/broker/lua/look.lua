@@ -18,7 +18,8 @@ for n = 1, #fields, 2 do record[fields[n]] = fields[n + 1] end
 local ended = record.s == 'c' or record.s == 'f' or record.s == 'x'
 local payload = call('GET', prefix .. 'y:' .. job_id)
 if not payload and record.i and not ended then
-  local entry = call('XRANGE', prefix .. 's:' .. place_of(record.q, record.k), record.i, record.i)
+  local stream = prefix .. 's:' .. place_of(record.q, record.k, record.h)
+  local entry = call('XRANGE', stream, record.i, record.i)
   payload = entry[1] and entry[1][2][4] or false
 end
 return { fields, payload, ended and record.i or call('GET', prefix .. 'v:' .. job_id) }

@@ -29,6 +29,8 @@ local WORKERS_PER_CALL = 4
 -- include delay
 -- include finish
 -- include enqueued
+-- include park
+-- include slots
 -- include again
 -- include bury
 -- include crash
@@ -70,6 +72,7 @@ local function take_over(worker, lane, entry_id)
   local record = job_id and read_record(job_id)
   if not record or record[TOKEN] ~= entry_id or has_ended(record[STATE]) then return end
   local payload = entry[2][4] or ''
+  release(job_id, record[HOLDS])
   if record[REVOKE] then
     revoked(job_id, record, tonumber(record[REVOKE]))
   elseif not is_crash or not has_started(job_id, record) then

@@ -26,6 +26,8 @@ local FIRST_KNOWN = 4
 -- include delay
 -- include finish
 -- include enqueued
+-- include park
+-- include slots
 -- include again
 -- include revoked
 
@@ -56,6 +58,7 @@ for _, lane in ipairs(call('SMEMBERS', prefix .. 'ss')) do
       call('XDEL', stream, entry_id)
       local record = job_id and read_record(job_id)
       if record and record[TOKEN] == entry_id and not has_ended(record[STATE]) then
+        release(job_id, record[HOLDS])
         if record[REVOKE] then
           revoked(job_id, record, tonumber(record[REVOKE]))
         else

@@ -26,7 +26,7 @@ local verdicts, arrivals = {}, {}
 -- Queue one job; return its verdict.
 local function replay(job_id)
   local key, body = prefix .. 'j:' .. job_id, prefix .. 'y:' .. job_id
-  local record = call('HMGET', key, 's', 'l', 'q', 'k')
+  local record = call('HMGET', key, 's', 'l', 'q', 'k', 'h')
   local state = record[1]
   if not state then return '-' end
   if record[2] == nonce then return 'K' end
@@ -40,10 +40,10 @@ local function replay(job_id)
   call('HDEL', key, 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'i', 'k', 'm', 'o', 'p', 'x')
   call('HSET', key, 'l', nonce)
   call('PERSIST', key)
-  if place_of(lane, record[4]) == lane then
+  if wait_of(lane, record[4]) == lane and not record[5] then
     ready(job_id, lane, payload)
   else
-    -- It ran in another lane, where an entry of this millisecond may have the id that it would get
+    -- It ran in another stream, where an entry of this millisecond may have the id that it would get
     -- here, and the fence would let a late word about that one pass.
     call('HSET', key, 's', 'd', 'd', now_ms + 1)
     delay(job_id, now_ms + 1, payload)

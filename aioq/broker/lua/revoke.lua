@@ -21,6 +21,9 @@ local MISSED_MS = 600000
 -- include finish
 -- include enqueued
 -- include revoked
+-- include ring
+-- include park
+-- include slots
 -- include silence
 -- include stream
 
@@ -48,10 +51,15 @@ for index = FIRST_JOB, #ARGV do
   elseif is_alive then
     local token = record[TOKEN]
     if state == 'q' or state == 'r' then
-      local place = place_of(record[LANE], record[CRASHES])
+      local place = place_of(record[LANE], record[CRASHES], record[HOLDS])
       call('XACK', prefix .. 's:' .. place, 'w', token)
       call('XDEL', prefix .. 's:' .. place, token)
       remove_if_empty(place)
+      release(job_id, record[HOLDS])
+    elseif state == 'p' then
+      unpark(job_id, wait_of(record[LANE], record[CRASHES]), record[HOLDS] or '')
+      call('DEL', prefix .. 'y:' .. job_id)
+      silence(queue_of(record[LANE] or COMMON_LANE))
     end
     if state == 'd' then
       call('ZREM', prefix .. 'd', job_id)
@@ -62,4 +70,5 @@ for index = FIRST_JOB, #ARGV do
     if state == 'r' then tell(job_id, record) end
   end
 end
+ring_all()
 return table.concat(accepted)

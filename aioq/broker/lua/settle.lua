@@ -14,6 +14,7 @@
 -- n      due                 give back: run again when due, nothing is counted
 -- u      patience   error    nobody here knows the task: offer it around, bury in the end
 -- l                 error    the process that ran it died, the worker did not: a crash
+-- p      holds               it was not held by its limits: it waits for them, and nothing is counted
 --
 -- A delivery whose entry is not the record's current one was taken over: its word is refused
 -- (S, the fence of G2).  A verdict of D makes a settle that is sent again harmless.  Where a revoke
@@ -33,6 +34,8 @@ local FIRST, STRIDE = 4, 5
 -- include delay
 -- include finish
 -- include enqueued
+-- include park
+-- include slots
 -- include again
 -- include bury
 -- include crash
@@ -48,7 +51,7 @@ for index = 1, count do
     numbers[index] = moment(argument)
   elseif op == 'c' or op == 'u' then
     numbers[index] = whole(argument)
-  elseif op == 'f' or op == 'l' then
+  elseif op == 'f' or op == 'l' or (op == 'p' and argument ~= '') then
     numbers[index] = 0
   end
   if not numbers[index] then
@@ -69,7 +72,7 @@ for index = 1, count do
     verdicts[index] = 'K'
     judged[job_id] = entry_id
     records[index] = record
-    local place = place_of(record[LANE], record[CRASHES])
+    local place = place_of(record[LANE], record[CRASHES], record[HOLDS])
     acks[place] = acks[place] or {}
     table.insert(acks[place], entry_id)
     if op ~= 'c' and not record[REVOKE] then
@@ -88,8 +91,9 @@ for lane, entries in pairs(acks) do
 end
 
 -- Third pass: what becomes of each job.
-local function apply(job_id, op, number, value, record, payload)
+local function apply(job_id, op, number, argument, value, record, payload)
   local key = prefix .. 'j:' .. job_id
+  release(job_id, record[HOLDS])
   if record[REVOKE] then
     revoked(job_id, record, tonumber(record[REVOKE]))
   elseif op == 'c' then
@@ -111,6 +115,12 @@ local function apply(job_id, op, number, value, record, payload)
     again(job_id, record, number, payload)
   elseif op == 'f' then
     bury(job_id, value, payload, record)
+  elseif op == 'p' then
+    call('HSET', key, 'h', argument)
+    call('HINCRBY', key, 'a', -1) -- made up for by `again`
+    -- Its next entry will be in another stream, where one of this millisecond could have the id of
+    -- this one, and the fence would let a late word about this one pass.
+    again(job_id, record, now_ms + 1, payload)
   elseif op == 'l' then
     crash(job_id, record, payload, function() return value end)
   else
@@ -130,7 +140,8 @@ for index = 1, count do
   local record = records[index]
   if record then
     local at = FIRST + (index - 1) * STRIDE
-    apply(ARGV[at], ARGV[at + 2], numbers[index], ARGV[at + 4], record, payloads[index])
+    local op, argument, value = ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+    apply(ARGV[at], op, numbers[index], argument, value, record, payloads[index])
   end
 end
 

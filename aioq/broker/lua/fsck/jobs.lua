@@ -27,6 +27,7 @@ local SLACK_MS = 2000 -- what expires in the same moment goes a little earlier o
 -- include delay
 -- include finish
 -- include enqueued
+-- include park
 -- include again
 -- include bury
 -- include revoked
@@ -115,7 +116,7 @@ local function check(job_id)
     return
   end
   if left_ms >= 0 then found('live-expires', job_id, state, persist(key)) end
-  local place = place_of(record[LANE], record[CRASHES])
+  local place = place_of(record[LANE], record[CRASHES], record[HOLDS])
   if not look(job_id, record, place, due) then return end
   local is_delayed = state == 'd'
   local has_body = not is_delayed and call('EXISTS', body) == 1

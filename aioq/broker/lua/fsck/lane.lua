@@ -75,7 +75,7 @@ end
 
 -- The job may have lost its own entry: then what it needs to run is kept for it.
 local function rescue(job_id, record, entry_id, payload)
-  local place, body = place_of(record[LANE], record[CRASHES]), prefix .. 'y:' .. job_id
+  local place, body = place_of(record[LANE], record[CRASHES], record[HOLDS]), prefix .. 'y:' .. job_id
   local is_here = place == lane and record[TOKEN] == entry_id
   local has_other = not is_here and payload_of(place, record[TOKEN] or '', job_id)
   if has_ended(record[STATE]) or has_other or call('EXISTS', body) == 1 then return 'removed' end
@@ -99,7 +99,7 @@ local function check_entry(entry_id, fields)
   local record = read_record(job_id)
   local state = record[STATE]
   local is_listed = (state == 'q' or state == 'r') and record[TOKEN] == entry_id
-  if is_listed and place_of(record[LANE], record[CRASHES]) == lane then return end
+  if is_listed and place_of(record[LANE], record[CRASHES], record[HOLDS]) == lane then return end
   if not KNOWN[state] then return end
   found('entry-stale', name, job_id, function()
     local did = rescue(job_id, record, entry_id, fields[4])

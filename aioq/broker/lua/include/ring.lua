@@ -10,3 +10,23 @@ local function ring(queue, jobs)
     call('RPUSH', bell, unpack(tokens))
   end
 end
+
+-- The same in the end, once for all that this call brings.  What is ready in a paused queue wakes
+-- nobody; a new earliest due time does, for whatever becomes due behind it counts on the timers.
+local rings, alarms = {}, {}
+
+local function ring_later(queue, jobs)
+  rings[queue] = (rings[queue] or 0) + jobs
+end
+
+local function set_alarms(queue)
+  alarms[queue] = 1
+  ring_later(queue, 0)
+end
+
+local function ring_all()
+  for queue, jobs in pairs(rings) do
+    local is_paused = jobs > 0 and call('SISMEMBER', prefix .. 'qp', queue) == 1
+    ring(queue, (is_paused and 0 or jobs) + (alarms[queue] or 0))
+  end
+end

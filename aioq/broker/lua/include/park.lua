@@ -1,0 +1,83 @@
+-- Jobs with holds (rate limits, concurrency limits, a fair key) wait in lines behind gates.
+--
+-- A gate is a lane and the limits that its jobs have in common, so that what stops the first of
+-- them stops all; behind it there is one line for each fair key.  A gate with jobs is in exactly
+-- one place: ready (hr:<lane>), asleep until its next token (d), or waiting for a slot (sw:<slot>).
+
+-- The gate at which a job waits, and its fair key.
+local function gate_of(lane, holds)
+  local words, fair = {}, ''
+  for word in string.gmatch(holds, '%S+') do
+    if string.byte(word) == 102 then
+      fair = string.sub(word, 3)
+    else
+      words[#words + 1] = string.match(word, '^[^=]*')
+    end
+  end
+  return lane .. ' ' .. table.concat(words, ' '), fair
+end
+
+local function is_gate(member)
+  return string.find(member, '^%S+:[%dz] ') ~= nil -- no job id has a space
+end
+
+local function lane_of(gate)
+  return string.match(gate, '^%S+')
+end
+
+-- 'c:name' of the word 'c:name:key'.
+local function limit_name(word)
+  return string.match(word, '^%a:[^:]*')
+end
+
+local function limits_of(gate)
+  return string.gmatch(string.sub(gate, #lane_of(gate) + 2), '%S+')
+end
+
+-- Put something at the end of an order, unless it has its place.
+local function queue_up(key, member)
+  local last = call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
+  call('ZADD', key, 'NX', (tonumber(last[2]) or 0) + 1, member)
+end
+
+-- Let the next fetch look at a gate.
+local function open_gate(gate)
+  local lane = lane_of(gate)
+  for word in limits_of(gate) do call('SREM', prefix .. 'lg:' .. limit_name(word), gate) end
+  queue_up(prefix .. 'hr:' .. lane, gate)
+  call('SADD', prefix .. 'l', lane)
+  ring_later(queue_of(lane), 1)
+end
+
+-- Put a job at the end of its line; its record must say already that it is parked.
+local function park(job_id, lane, holds, payload)
+  local gate, fair = gate_of(lane, holds)
+  local turns = prefix .. 'hl:' .. gate
+  local is_first = call('EXISTS', turns) == 0
+  call('SET', prefix .. 'y:' .. job_id, payload)
+  queue_up(prefix .. 'hq:' .. gate .. ' ' .. fair, job_id)
+  queue_up(turns, fair)
+  call('ZADD', prefix .. 'hp:' .. lane, now_ms, job_id)
+  if is_first then open_gate(gate) end
+end
+
+-- Forget a gate at which nobody waits any more.
+local function shut_gate(gate)
+  call('ZREM', prefix .. 'hr:' .. lane_of(gate), gate)
+  call('ZREM', prefix .. 'd', gate)
+  for word in limits_of(gate) do
+    call('SREM', prefix .. 'lg:' .. limit_name(word), gate)
+    call('ZREM', prefix .. 'sw:' .. word, gate)
+  end
+end
+
+-- Take a job out of its line.
+local function unpark(job_id, lane, holds)
+  local gate, fair = gate_of(lane, holds)
+  local turns, line = prefix .. 'hl:' .. gate, prefix .. 'hq:' .. gate .. ' ' .. fair
+  call('ZREM', line, job_id)
+  call('ZREM', prefix .. 'hp:' .. lane, job_id)
+  if call('EXISTS', line) == 1 then return end
+  call('ZREM', turns, fair)
+  if call('EXISTS', turns) == 0 then shut_gate(gate) end
+end

@@ -1,0 +1,117 @@
+-- Hand jobs of a lane out to a worker: from its stream, and from its ready gates.
+local jobs, size, dropped = {}, 0, {}
+
+local function hand_out(entry_id, job_id, task, index, retries, deliveries, due, payload)
+  jobs[size + 1], jobs[size + 2], jobs[size + 3], jobs[size + 4] = entry_id, job_id, task, index
+  jobs[size + 5], jobs[size + 6] = tonumber(retries or 0), (deliveries or 0) + 1
+  jobs[size + 7], jobs[size + 8] = tonumber(due or 0), payload
+  size = size + 8
+  room = room - 1
+end
+
+-- Take one entry: note it as running, or remove it where it must not run.
+local function take_entry(lane, index, entry)
+  local entry_id, job_id, payload = entry[1], nil, nil
+  if entry[2] and entry[2][1] == 'j' and entry[2][3] == 'p' then
+    job_id, payload = entry[2][2], entry[2][4]
+  end
+  local key = prefix .. 'j:' .. (job_id or '')
+  local record = call('HMGET', key, 's', 'i', 't', 'e', 'a', 'd', 'x', 'w', 'n')
+  local ours = record[1] == 'q' and record[2] == entry_id
+  if ours and not (record[7] and tonumber(record[7]) <= now_ms) then
+    call('HSET', key, 's', 'r', 'o', worker, 'b', now_ms - enqueued(record[9], entry_id))
+    hand_out(entry_id, job_id, record[3], index, record[4], record[5], record[6], payload)
+    return
+  end
+  call('XACK', prefix .. 's:' .. lane, 'w', entry_id)
+  call('XDEL', prefix .. 's:' .. lane, entry_id)
+  if ours then
+    call('DEL', prefix .. 'v:' .. job_id) -- the error of an earlier try
+    finish(job_id, 'x', 'expired', keep_ms, record[8], enqueued(record[9], entry_id))
+  else
+    dropped[#dropped + 1] = lane .. ' ' .. entry_id
+  end
+end
+
+local function read(lane, most)
+  local stream = prefix .. 's:' .. lane
+  local reply = redis.pcall('XREADGROUP', 'GROUP', 'w', worker, 'COUNT', most, 'STREAMS', stream, '>')
+  if reply and reply.err then
+    if not string.find(reply.err, 'NOGROUP', 1, true) then
+      return reply
+    end
+    -- From 0, so that what arrived before the group is not skipped.
+    call('XGROUP', 'CREATE', stream, 'w', '0', 'MKSTREAM')
+    call('SADD', prefix .. 'ss', lane)
+    reply = call('XREADGROUP', 'GROUP', 'w', worker, 'COUNT', most, 'STREAMS', stream, '>')
+  end
+  return reply and reply[1][2] or {}
+end
+
+-- Take up to `most` jobs of a stream; return true where it has no more, and an error if there is one.
+local function take_stream(lane, index, most)
+  local left = room - most
+  while room > left and scan > 0 do
+    local asked = room - left
+    local entries = read(lane, asked)
+    if entries.err then return false, entries end
+    for _, entry in ipairs(entries) do take_entry(lane, index, entry) end
+    scan = scan - #entries
+    if #entries < asked then return true end
+  end
+  return false
+end
+
+-- Take up to `most` jobs from the ready gates of a lane; return as `take_stream` does.
+local function take_gates(lane, index, most)
+  local ready_gates, held = prefix .. 'hr:' .. lane, lane .. 'h'
+  local left = room - most
+  -- First, so that the group is there; what is found was left by somebody else's repairs.
+  local entries = read(held, most)
+  if entries.err then return false, entries end
+  for _, entry in ipairs(entries) do take_entry(held, index, entry) end
+  local before = size
+  local function start(job_id, record, payload)
+    local entry_id = call('XADD', prefix .. 's:' .. held, '*', 'j', job_id, 'p', payload)
+    local begun_ms = now_ms - (record[8] or now_ms)
+    local key = prefix .. 'j:' .. job_id
+    call('HSET', key, 's', 'r', 'i', entry_id, 'o', worker, 'b', begun_ms)
+    -- Its index tells that it has passed the gate.
+    hand_out(entry_id, job_id, record[3], index + lanes, record[4], record[5], record[6], payload)
+  end
+  local is_done = false
+  while room > left and scan > 0 and not is_done do
+    local gate = call('ZRANGE', ready_gates, 1, 1)[1] -- behind the turn of the stream
+    is_done = not gate
+    if gate and not pass(gate, lane, math.min(room - left, 10), start) then
+      call('ZREM', ready_gates, gate)
+      queue_up(ready_gates, gate)
+    end
+  end
+  if size > before then read(held, size) end
+  return is_done
+end
+
+-- Take up to `most` jobs of a lane, in turn from its stream and its gates; return as above.  A member
+-- '' of the ready gates, always the first, remembers whose turn it is.
+local function take_lane(lane, index, most)
+  local ready_gates = prefix .. 'hr:' .. lane
+  if call('EXISTS', ready_gates) == 0 then return take_stream(lane, index, most) end
+  local is_streams = call('ZSCORE', ready_gates, '') == '-2'
+  call('ZADD', ready_gates, -2, '')
+  local left, has_stream, has_gates, failure = room - most, true, true, nil
+  while room > left and scan > 0 and not failure and (has_stream or has_gates) do
+    local part, is_done = math.min(room - left, 10), nil
+    if is_streams and has_stream then
+      is_done, failure = take_stream(lane, index, part)
+      has_stream = not is_done
+    elseif has_gates then
+      is_done, failure = take_gates(lane, index, part)
+      has_gates = not is_done
+    end
+    is_streams = not is_streams
+  end
+  call('ZADD', ready_gates, is_streams and -2 or -1, '')
+  if call('ZCARD', ready_gates) == 1 then call('DEL', ready_gates) end
+  return not has_stream and not has_gates, failure
+end

@@ -1,0 +1,27 @@
+-- Tell which schedules have an occurrence that is due, by the server's clock; nothing is written.
+--
+-- KEYS   prefix     anchor   every key of the partition starts with it
+-- ARGV   most       int      schedules per call
+-- REPLY  now_ms     int      the server's clock
+--        next_ms    int      when the first is due of those that are not yet; 0: none will be
+--        due        3 each   name, occurrence, definition
+
+local call = redis.call
+local prefix = KEYS[1]
+local most = tonumber(ARGV[1])
+local ENOUGH = 1048576 -- bytes of definitions: a call ends behind the one that passes it
+
+-- include now
+
+local names = call('ZRANGEBYSCORE', prefix .. 'cz', '-inf', now_ms, 'WITHSCORES', 'LIMIT', 0, most)
+local due, bytes = {}, 0
+for n = 1, #names, 2 do
+  local definition = call('HGET', prefix .. 'cr', names[n])
+  if definition and bytes <= ENOUGH then
+    due[#due + 1], due[#due + 2], due[#due + 3] = names[n], tonumber(names[n + 1]), definition
+    bytes = bytes + #definition
+  end
+end
+
+local later = call('ZRANGEBYSCORE', prefix .. 'cz', '(' .. now_ms, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+return { now_ms, tonumber(later[2] or 0), due }
