@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from aioq.broker.resp import Argument, Reply
 
 T = TypeVar("T")
-_INCLUDE = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
+_INCLUDE = re.compile(r"^ *-- include (\w+)\n", re.MULTILINE)
 _EVERY = "-- every script\n"
 _SELF_TEST = "selftest"
 

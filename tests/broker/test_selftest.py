@@ -13,7 +13,7 @@ from aioq.embedded import PrivateServer
 from tests.broker.calls import deliver, enqueue
 from tests.broker.place import Place, broker_on, new_job
 from tests.broker.test_failover import broker_of, cluster
-from tests.broker.test_scripts import IN_USE, OWN, code
+from tests.broker.test_scripts import OWN, code
 
 NewServer = Callable[..., PrivateServer]
 
@@ -43,7 +43,7 @@ def test_the_namespace_is_cleared_before_anything_is_written() -> None:
 
 def test_every_script_has_its_part_in_the_life_of_the_scratch_job() -> None:
     """A script that is missing belongs into `selftest.steps`: one line."""
-    assert {step.call.script.name for step in steps()} == set(IN_USE) - {"selftest"}
+    assert {step.call.script.name for step in steps()} == set(scripts.names())
 
 
 @pytest.mark.broker

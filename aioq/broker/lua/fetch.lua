@@ -22,6 +22,7 @@ local prefix = KEYS[1]
 local worker, epoch, room = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local keep_ms = math.max(tonumber(ARGV[4]), 120000)
 local FIRST_LANE = 5
+local PROMOTED = 200 -- delayed jobs and gates per call
 local lanes = #ARGV - FIRST_LANE + 1
 local scan = room + 250 -- jobs looked at: expired ones cost time too, and a call stays short
 
@@ -35,11 +36,15 @@ call('DEL', prefix .. '~') -- a write that a full server allows, so that the res
 -- include ready
 -- include finish
 -- include enqueued
--- include bucket
--- include park
--- include slots
--- include gate
 -- include take
+
+function gates()
+  -- include park
+  -- include bucket
+  -- include slots
+  -- include gate
+  return take_gates
+end
 
 if not has_lease(worker) then
   return { -1, 0, {}, 0, {} }
@@ -48,7 +53,13 @@ if tonumber(call('HGET', prefix .. 'e', worker) or 0) > epoch then
   return redis.error_reply('ERR this fetch comes too late')
 end
 
--- include promote
+
+local due = call('ZRANGEBYSCORE', prefix .. 'd', '-inf', now_ms, 'LIMIT', 0, PROMOTED)
+if #due > 0 then
+  -- include park
+  -- include promote
+  promote_due(due)
+end
 
 local is_paused = {}
 for _, queue in ipairs(call('SMEMBERS', prefix .. 'qp')) do is_paused[queue] = true end

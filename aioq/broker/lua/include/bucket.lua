@@ -12,20 +12,22 @@ local FULL_FOR_MS = 10000 -- a full bucket is kept so long: some turn, or a chan
 local CLAIM_US = 1000000 -- a gate that comes no more holds the line up so long
 local definitions = {}
 
--- The numbers of a limit, such as b:stripe; what was set at run time wins over what the code
--- declares.  False: nobody has said any.
-local function numbers_of(limit)
-  if definitions[limit] == nil then
-    local numbers = call('HGET', prefix .. 'lr', limit)
-    local declared = not numbers and call('HGET', prefix .. 'lc', limit)
-    definitions[limit] = numbers or declared and string.match(declared, '^%S+ %S+ (.*)$') or false
+-- The numbers of a limit; what was set at run time wins over what the code declares.  Nil: there
+-- is no such limit.
+local function limit_of(kind, name)
+  local field = kind .. ':' .. name
+  if definitions[field] == nil then
+    local numbers = call('HGET', prefix .. 'lr', field)
+    local declared = not numbers and call('HGET', prefix .. 'lc', field)
+    definitions[field] = numbers or declared and string.match(declared, '^%S+ %S+ (.*)$') or false
   end
-  return definitions[limit]
+  return definitions[field] or nil
 end
 
--- Read the bucket `<name>:<key>`; nil: nothing limits it.
+-- Read the bucket `<name>:<key>`; nil: nothing limits it.  `default`: its numbers, where the
+-- server knows none.
 local function read_bucket(instance, default)
-  local numbers = numbers_of('b:' .. string.match(instance, '^[^:]*')) or default
+  local numbers = limit_of('b', string.match(instance, '^[^:]*')) or default
   if not numbers then return nil end
   local rate, per_us, burst = string.match(numbers, '^(%d+) (%d+) (%d+)$')
   local bucket = { instance = instance, rate = tonumber(rate), per_us = tonumber(per_us) }
@@ -103,8 +105,10 @@ local function take_for_job(bucket, cost)
   write_bucket(bucket)
 end
 
--- A job that must wait lets the line know of itself, where there is one.
+-- A job that must wait lets the line know of itself, where there is one; but only where this is the
+-- bucket that stops it, since it comes for no token of the others before.
 local function claim_for_job(bucket, cost, wait)
+  if job_wait_us(bucket, cost) < wait then return end
   if bucket.last ~= 't' and call('EXISTS', prefix .. 'aw:' .. bucket.instance) == 0 then return end
   bucket.claim, bucket.claim_us = price(bucket, cost), now_us + wait
   write_bucket(bucket)

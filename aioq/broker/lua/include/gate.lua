@@ -83,10 +83,7 @@ local function pass(gate, lane, most, start)
   while most > 0 and scan > 0 do
     scan = scan - 1
     local fair = call('ZRANGE', turns, 0, 0)[1]
-    if not fair then
-      shut_gate(gate)
-      return true
-    end
+    if not fair then break end
     local line = prefix .. 'hq:' .. gate .. ' ' .. fair
     local job_id = call('ZRANGE', line, 0, 0)[1] or ''
     local key, body = prefix .. 'j:' .. job_id, prefix .. 'y:' .. job_id
@@ -110,5 +107,37 @@ local function pass(gate, lane, most, start)
       most = most - 1
     end
   end
-  return false
+  if call('EXISTS', turns) == 1 then return false end
+  shut_gate(gate)
+  return true
+end
+
+-- Take up to `most` jobs from the ready gates of a lane; return as `take_stream` does.
+local function take_gates(lane, index, most)
+  local ready_gates, held = prefix .. 'hr:' .. lane, lane .. 'h'
+  local left = room - most
+  -- First, so that the group is there; what is found was left by somebody else's repairs.
+  local entries = read(held, most)
+  if entries.err then return false, entries end
+  for _, entry in ipairs(entries) do take_entry(held, index, entry) end
+  local before = size
+  local function start(job_id, record, payload)
+    local entry_id = call('XADD', prefix .. 's:' .. held, '*', 'j', job_id, 'p', payload)
+    local begun_ms = now_ms - (record[8] or now_ms)
+    local key = prefix .. 'j:' .. job_id
+    call('HSET', key, 's', 'r', 'i', entry_id, 'o', worker, 'b', begun_ms)
+    -- Its index tells that it has passed the gate.
+    hand_out(entry_id, job_id, record[3], index + lanes, record[4], record[5], record[6], payload)
+  end
+  local is_done = false
+  while room > left and scan > 0 and not is_done do
+    local gate = call('ZRANGE', ready_gates, 1, 1)[1] -- behind the turn of the stream
+    is_done = not gate
+    if gate and not pass(gate, lane, math.min(room - left, 10), start) then
+      call('ZREM', ready_gates, gate)
+      queue_up(ready_gates, gate)
+    end
+  end
+  if size > before then read(held, size) end
+  return is_done
 end

@@ -1,7 +1,5 @@
 -- Put the delayed jobs that are due into their lanes, and end those that have expired; open the
 -- gates whose next token has come.
-local PROMOTED_PER_CALL = 200
-
 local function promote(job_id, expired)
   local record = call('HMGET', prefix .. 'j:' .. job_id, 's', 'q', 'x', 'w', 'n', 'k', 'h')
   if record[1] ~= 'd' then return end
@@ -24,8 +22,7 @@ local function promote(job_id, expired)
   end
 end
 
-local due = call('ZRANGEBYSCORE', prefix .. 'd', '-inf', now_ms, 'LIMIT', 0, PROMOTED_PER_CALL)
-if #due > 0 then
+local function promote_due(due)
   call('ZREM', prefix .. 'd', unpack(due))
   local expired = {}
   for _, member in ipairs(due) do

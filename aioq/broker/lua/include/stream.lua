@@ -6,6 +6,6 @@ local function remove_if_empty(lane)
   if not consumers.err and #consumers > 0 then return end
   call('DEL', stream)
   call('SREM', prefix .. 'ss', lane)
-  call('SREM', prefix .. 'l', lane)
+  if call('EXISTS', prefix .. 'hr:' .. lane) == 0 then call('SREM', prefix .. 'l', lane) end
   silence(queue_of(lane))
 end

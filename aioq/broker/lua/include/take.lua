@@ -1,4 +1,5 @@
--- Hand jobs of a lane out to a worker: from its stream, and from its ready gates.
+-- Hand jobs of a lane out to a worker: from its stream, and from its ready gates.  What the gates
+-- need is made when the first of them is ready, for each function that is made takes its time.
 local jobs, size, dropped = {}, 0, {}
 
 local function hand_out(entry_id, job_id, task, index, retries, deliveries, due, payload)
@@ -62,41 +63,14 @@ local function take_stream(lane, index, most)
   return false
 end
 
--- Take up to `most` jobs from the ready gates of a lane; return as `take_stream` does.
-local function take_gates(lane, index, most)
-  local ready_gates, held = prefix .. 'hr:' .. lane, lane .. 'h'
-  local left = room - most
-  -- First, so that the group is there; what is found was left by somebody else's repairs.
-  local entries = read(held, most)
-  if entries.err then return false, entries end
-  for _, entry in ipairs(entries) do take_entry(held, index, entry) end
-  local before = size
-  local function start(job_id, record, payload)
-    local entry_id = call('XADD', prefix .. 's:' .. held, '*', 'j', job_id, 'p', payload)
-    local begun_ms = now_ms - (record[8] or now_ms)
-    local key = prefix .. 'j:' .. job_id
-    call('HSET', key, 's', 'r', 'i', entry_id, 'o', worker, 'b', begun_ms)
-    -- Its index tells that it has passed the gate.
-    hand_out(entry_id, job_id, record[3], index + lanes, record[4], record[5], record[6], payload)
-  end
-  local is_done = false
-  while room > left and scan > 0 and not is_done do
-    local gate = call('ZRANGE', ready_gates, 1, 1)[1] -- behind the turn of the stream
-    is_done = not gate
-    if gate and not pass(gate, lane, math.min(room - left, 10), start) then
-      call('ZREM', ready_gates, gate)
-      queue_up(ready_gates, gate)
-    end
-  end
-  if size > before then read(held, size) end
-  return is_done
-end
+local gates, take_gates
 
 -- Take up to `most` jobs of a lane, in turn from its stream and its gates; return as above.  A member
 -- '' of the ready gates, always the first, remembers whose turn it is.
 local function take_lane(lane, index, most)
   local ready_gates = prefix .. 'hr:' .. lane
   if call('EXISTS', ready_gates) == 0 then return take_stream(lane, index, most) end
+  take_gates = take_gates or gates()
   local is_streams = call('ZSCORE', ready_gates, '') == '-2'
   call('ZADD', ready_gates, -2, '')
   local left, has_stream, has_gates, failure = room - most, true, true, nil
