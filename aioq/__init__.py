@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aioq.app import Aioq, task
     from aioq.context import CONTEXT, Context, current_job
+    from aioq.core.bucket import Concurrency, TokenBucket
+    from aioq.core.cron import crontab, every
     from aioq.core.errors import (
         AioqError,
         BrokerFull,
@@ -20,20 +22,33 @@ if TYPE_CHECKING:
         PayloadTooLarge,
         ResultExpired,
         Revoked,
+        ScheduleNotFound,
         SoftTimeLimitExceeded,
         TaskFailed,
         TimeLimitExceeded,
         WorkerLost,
     )
-    from aioq.core.record import DeadLetter, JobError, JobInfo, JobState, JobUpdate, Progress
+    from aioq.core.record import (
+        DeadLetter,
+        JobError,
+        JobInfo,
+        JobState,
+        JobUpdate,
+        Progress,
+        QueueInfo,
+    )
+    from aioq.core.recurring import Occurrence, ScheduleInfo
     from aioq.core.retry import Retry
     from aioq.core.settings import Settings
     from aioq.job import Job
+    from aioq.limits import LimitInfo
     from aioq.tasks import Signature, Task
 
 _HOMES = {
     "aioq.app": ("Aioq", "task"),
     "aioq.context": ("CONTEXT", "Context", "current_job"),
+    "aioq.core.bucket": ("Concurrency", "TokenBucket"),
+    "aioq.core.cron": ("crontab", "every"),
     "aioq.core.errors": (
         "AioqError",
         "BrokerFull",
@@ -44,6 +59,7 @@ _HOMES = {
         "PayloadTooLarge",
         "ResultExpired",
         "Revoked",
+        "ScheduleNotFound",
         "SoftTimeLimitExceeded",
         "TaskFailed",
         "TimeLimitExceeded",
@@ -56,10 +72,13 @@ _HOMES = {
         "JobState",
         "JobUpdate",
         "Progress",
+        "QueueInfo",
     ),
+    "aioq.core.recurring": ("Occurrence", "ScheduleInfo"),
     "aioq.core.retry": ("Retry",),
     "aioq.core.settings": ("Settings",),
     "aioq.job": ("Job",),
+    "aioq.limits": ("LimitInfo",),
     "aioq.tasks": ("Signature", "Task"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -71,6 +90,7 @@ __all__ = [
     "AioqError",
     "BrokerFull",
     "BrokerUnavailable",
+    "Concurrency",
     "ConfigurationError",
     "Context",
     "DeadLetter",
@@ -81,19 +101,27 @@ __all__ = [
     "JobNotFound",
     "JobState",
     "JobUpdate",
+    "LimitInfo",
+    "Occurrence",
     "PayloadTooLarge",
     "Progress",
+    "QueueInfo",
     "ResultExpired",
     "Retry",
     "Revoked",
+    "ScheduleInfo",
+    "ScheduleNotFound",
     "Settings",
     "Signature",
     "SoftTimeLimitExceeded",
     "Task",
     "TaskFailed",
     "TimeLimitExceeded",
+    "TokenBucket",
     "WorkerLost",
+    "crontab",
     "current_job",
+    "every",
     "task",
 ]
 

@@ -66,8 +66,9 @@ class Producer:
         kwargs: dict[str, Any],
         call: Call,
         convert: Callable[[Any], Any],
+        holds: str = "",
     ) -> Prepared:
-        """Encode a call of a task whose definition is routed.
+        """Encode a call of a task whose definition is routed, with the holds of the job.
 
         Raises:
             InvalidArguments: an argument cannot be serialised.
@@ -92,14 +93,17 @@ class Producer:
         if call is options.NO_OPTIONS:
             expires = definition.expires
             where = lane(definition.queue or "", definition.priority or 0)
+            if holds:
+                where = f"{where} {holds}"
             when = "" if expires is None else options.expires_text(expires, None)
             job = NewJob(new_job_id(), where, definition.name, "", when, "", payload)
             return Prepared(job, convert)
         queue, priority = call.queue or definition.queue, call.priority
+        where = lane(queue or "", definition.priority or 0 if priority is None else priority)
         expires = definition.expires if call.expires is None else call.expires
         job = NewJob(
             job_id=call.job_id or new_job_id(),
-            lane=lane(queue or "", definition.priority or 0 if priority is None else priority),
+            lane=f"{where} {holds}" if holds else where,
             task=definition.name,
             due=call.due(settings.zone),
             expires=options.expires_text(expires, settings.zone),

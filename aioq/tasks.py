@@ -16,6 +16,7 @@ from weakref import WeakSet
 from aioq.context import Context, local_context
 from aioq.core import options
 from aioq.core.errors import ConfigurationError
+from aioq.core.holds import Holds, holds_of
 from aioq.core.options import Call, CallOptions, TaskDefinition
 from aioq.core.signature import Parameters
 from aioq.job import Job, refuse_in_loop
@@ -117,6 +118,11 @@ class Task(Generic[P, R]):
     def parameters(self) -> Parameters:
         """What the task accepts and returns."""
         return Parameters(self.function, task=self.name, injected=Context, bind=self.bind)
+
+    @cached_property
+    def holds(self) -> Holds | None:
+        """Under which limits its jobs start; None where there are none."""
+        return holds_of(self.definition, self.parameters.signature)
 
     @property
     def home(self) -> Home:
@@ -220,8 +226,9 @@ class Task(Generic[P, R]):
         """Check and encode one call; see `enqueue` for what it raises."""
         parameters = self.parameters
         parameters.check(args, kwargs)
+        holds = self.holds.of(args, kwargs) if self.holds else ""
         producer = self.home.producer
-        return producer.prepare(self.definition, args, kwargs, call, parameters.result)
+        return producer.prepare(self.definition, args, kwargs, call, parameters.result, holds)
 
     def _prepare_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Prepared]:
         if self.call.job_id is not None:

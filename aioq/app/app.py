@@ -22,14 +22,19 @@ from typing import (
 from aioq.admin import DeadLetters
 from aioq.app import environment
 from aioq.app.conf import NoConf
+from aioq.app.scheduling import Scheduling
 from aioq.broker.client import Client
 from aioq.context import Context
 from aioq.core import options
+from aioq.core.bucket import TokenBucket
 from aioq.core.errors import ConfigurationError
+from aioq.core.holds import limits_of
 from aioq.core.options import CallOptions, TaskOptions
 from aioq.core.settings import Settings
 from aioq.job import Job, refuse_in_loop
+from aioq.limits import Limiter, Limits, make_limiter
 from aioq.producer import Prepared, Producer
+from aioq.queues import Queues
 from aioq.tasks import AsyncTask, Home, Signature, SyncTask, Task, coroutine_function
 
 P = ParamSpec("P")
@@ -62,7 +67,7 @@ Lifespan = Callable[["Aioq"], Any]
 """An async generator function, or one that returns an async context manager; gets the app."""
 
 
-class Aioq:
+class Aioq(Scheduling):
     """An application.
 
     Constructing it does no network I/O; connections open when they are first used, one pool per
@@ -106,7 +111,10 @@ class Aioq:
             enqueue_timeout=self.settings.enqueue_timeout,
             result_expires=self.settings.result_expires,
         )
-        self._home = Home(Producer(self._client, self.settings), _module_names(include))
+        home = Home(Producer(self._client, self.settings), _module_names(include))
+        super().__init__(home, self.tasks, self._prepare_by_name, inspect.currentframe())
+        self.limits: Limits = Limits(self._client, lambda: self.source)
+        """The rate and concurrency limits: set them at run time, reset or list them."""
 
     def __repr__(self) -> str:
         return f"<Aioq {self.name} with {len(self.tasks)} tasks>"
@@ -213,6 +221,21 @@ class Aioq:
         return DeadLetters(self._client, timezone=self.settings.zone)
 
     @property
+    def queues(self) -> Queues:
+        """The queues: list, pause or resume them."""
+        return Queues(self._client)
+
+    def limiter(self, name: str, bucket: TokenBucket | str, *, key: object = "") -> Limiter:
+        """Return a rate limit to use by itself, shared with tasks of this `rate_limit_name`.
+
+        Args:
+            name: of the limit.
+            bucket: its rate; the same wherever the name is used.
+            key: each key has a bucket of its own.
+        """
+        return make_limiter(self._client, self.limits, name, bucket, key)
+
+    @property
     def client(self) -> Client:
         """The connections of this app; for the worker and the command line."""
         return self._client
@@ -232,15 +255,6 @@ class Aioq:
     @conf.setter
     def conf(self, value: object) -> NoReturn:  # noqa: ARG002 - a setter has one
         raise ConfigurationError(NoConf.explanation("conf"))
-
-    @property
-    def beat_schedule(self) -> NoReturn:
-        """Celery's table of periodic tasks, which this release does not serve."""
-        raise ConfigurationError(NoConf.explanation("beat_schedule"))
-
-    @beat_schedule.setter
-    def beat_schedule(self, value: object) -> NoReturn:  # noqa: ARG002 - a setter has one
-        raise ConfigurationError(NoConf.explanation("beat_schedule"))
 
     def override(self, **flags: Any) -> None:  # noqa: ANN401 - values of any field
         """Let command-line flags win over every other source; before anything is opened."""
@@ -306,6 +320,8 @@ class Aioq:
                 "give one of them name=..."
             )
             raise ConfigurationError(message)
+        self._code.check(added)
+        self.limits.add(limits_of(added.definition), owner=f"task {added.name}")
         self.tasks[added.name] = added
 
     def _prepare_by_name(

@@ -7,7 +7,7 @@ from aioq.core.options import LATER, OPTION_NAMES
 from aioq.core.settings import SETTING_NAMES
 
 _CELERY = {
-    "beat_schedule": "app.beat_schedule, in a later release",
+    "beat_schedule": "app.beat_schedule = {...}",
     "broker_connection_retry_on_startup": "Settings(startup_timeout=None)",
     "broker_url": "Settings(url=...)",
     "enable_utc": "nothing: moments are always aware",

@@ -81,8 +81,9 @@ class Broker:
         """Whether to ask again, once a second per lane, if anybody serves the queues."""
         now, asked, ask = self._loop.time(), self._asked, False
         for job in jobs:
-            if now >= asked.get(job.lane, 0.0):
-                asked[job.lane] = now + ASK_WHO_SERVES
+            lane = job.lane.partition(" ")[0]  # without the holds of the job
+            if now >= asked.get(lane, 0.0):
+                asked[lane] = now + ASK_WHO_SERVES
                 ask = True
         return ask
 

@@ -40,6 +40,8 @@ class Report:
     held: dict[str, int] = field(default_factory=dict[str, int])
     """Jobs that workers have, by lane."""
     delayed: int = 0
+    parked: int = 0
+    """Jobs that wait for a limit, or for their turn among fair keys."""
     dead_letters: int = 0
     overdue: int = 0
     """Workers whose lease has ended; the next worker that beats takes over what they hold."""
@@ -65,11 +67,26 @@ _TEXTS = {
     "delayed-unlisted": "job {name} is delayed, and the delayed set does not know it",
     "delayed-stale": "the delayed set names job {name}, which is {detail}",
     "delayed-unknown": "the delayed set names job {name}, which has no record",
+    "parked-lost": "job {name} is held by limits, and its arguments are gone",
+    "parked-free": "job {name} is held by limits, and its record names none",
+    "parked-unlisted": "job {name} is held by limits, and is not in line at {detail}",
+    "parked-stale": "lane {detail} counts job {name} among those held by limits, and it is not",
+    "line-stale": "job {name} stands in the line {detail}, where it does not belong",
+    "turn-stale": "a turn at {name} is kept for the key '{detail}', which has no jobs",
+    "turn-left": "lane {name} keeps the turn of gates, and none is ready",
+    "gate-empty": "no job waits at {name}, and it is listed in {detail}",
+    "gate-lost": "jobs wait at {name}, and nobody ever looks at it",
+    "gate-twice": "jobs wait at {name}, which is in more than one place: {detail}",
+    "gate-deaf": "{name} sleeps in {detail}, and a change of its limits would not wake it",
+    "gate-astray": "{name} is listed in {detail}, where it does not belong",
+    "sleeper-stale": "limit {detail} counts {name} among those that sleep, and it does not",
+    "slot-leaked": "job {name} holds a slot of {detail}, and does not run",
+    "slot-idle": "jobs wait for a slot of {name}, and nobody holds one",
     "letter-lost": "job {name} is a dead letter, and its arguments are gone",
     "letter-unlisted": "job {name} is a dead letter, and the list of them does not know it",
     "letter-stale": "the dead letters name job {name}, which is {detail}",
     "letter-unknown": "the dead letters name job {name}, which has no record",
-    "payload-expires": "the arguments of job {name}, which is delayed, expire",
+    "payload-expires": "the arguments of job {name}, which is {detail}, expire",
     "payload-forever": "the arguments of dead letter {name} never expire",
     "payload-stale": "there are spare arguments of job {name}, which is {detail}",
     "payload-unknown": "there are arguments of job {name}, which has no record",
@@ -91,6 +108,9 @@ _TEXTS = {
     "revokes-left": "revokes are kept in {name} for a worker that has no lease",
     "bell-full": "the doorbell {name} has {detail} tokens, more than 16",
     "bell-left": "the doorbell {name} has tokens, and there is neither a job nor a worker",
+    "schedule-unknown": "{detail} names schedule {name}, which is not defined",
+    "schedule-stale": "schedule {name} is paused, and is due all the same",
+    "schedule-lost": "schedule {name} is neither due nor paused, so nobody fires it",
     "key-unknown": "the key {name}, a {detail}, is in no table",
     "key-type": "the key {name} is of the wrong type: {detail}",
     "key-expires": "the key {name} expires, and must not",
@@ -100,6 +120,9 @@ _TEXTS = {
 _STATES = {state.value: state.name.lower() for state in Stored}
 _REMEDIES = {
     "queued": "queued again",
+    "parked": "held by its limits again",
+    "opened": "the next worker looks at it",
+    "released": "given back",
     "buried": "made a dead letter, for it cannot be run any more",
     "revoked": "ended as REVOKED, as somebody had asked",
     "claimed": "its worker holds it again",
@@ -110,6 +133,7 @@ _REMEDIES = {
     "expires": "it expires now",
     "persisted": "it does not expire any more",
     "trimmed": "cut to 16",
+    "paused": "paused; `aioq schedules resume` lets it go on",
     "reaped": "its jobs were given back, and it was removed",
 }
 _BY_HAND = "left alone: a newer release may have written it; delete it by hand if none has"

@@ -25,6 +25,7 @@ T = TypeVar("T")
 JOBS_PER_CALL = 50
 ENTRIES_PER_CALL = 100
 KEYS_PER_CALL = 100
+MEMBERS_PER_CALL = 20
 NAMES_PER_SCAN = 500
 
 
@@ -38,6 +39,15 @@ class KeyCheck(NamedTuple):
     name: bytes
     type: str
     expiry: int
+
+
+class Member(NamedTuple):
+    """One member of a key for `fsck/gates.lua`."""
+
+    name: bytes
+    """Of the key."""
+    member: bytes
+    """b"" where it is the key itself that is meant."""
 
 
 class LaneSlice(NamedTuple):
@@ -75,6 +85,14 @@ def jobs(
     return Call(scripts.load("fsck/jobs"), arguments, _parse_jobs)
 
 
+def gates(
+    prefix: str, *, repair: bool, items: Iterable[Member]
+) -> Call[tuple[list[bytes], list[Finding]]]:
+    """Check lines, gates and slots; the reply says of which keys there is more to be checked."""
+    flat = [value for item in items for value in item]
+    return Call(scripts.load("fsck/gates"), (prefix, int(repair), *flat), _parse_gates)
+
+
 def _parse_slice(reply: Reply) -> LaneSlice:
     after, waiting, held, findings = reply
     return LaneSlice(after.decode(), waiting, held, _findings(findings))
@@ -83,6 +101,11 @@ def _parse_slice(reply: Reply) -> LaneSlice:
 def _parse_jobs(reply: Reply) -> tuple[int, list[Finding]]:
     checked, findings = reply
     return checked, _findings(findings)
+
+
+def _parse_gates(reply: Reply) -> tuple[list[bytes], list[Finding]]:
+    large, findings = reply
+    return large, _findings(findings)
 
 
 def _findings(flat: list[bytes | int]) -> list[Finding]:
@@ -121,7 +144,7 @@ class Examiner:
                 await self._check_lane(each)
             await self._reap()
             await self._check_jobs()
-            report.delayed = await self._broker.command("ZCARD", f"{self._prefix}d")
+            await self._check_gates()
             report.dead_letters = await self._broker.command("ZCARD", f"{self._prefix}x")
             report.overdue = await self._overdue()
             if self._repair and self._seen:
@@ -135,6 +158,7 @@ class Examiner:
         lanes: set[str] = set()
         async for names in self._names():
             lanes |= {name[2:].decode(errors="replace") for name in names if name[:2] == b"s:"}
+            lanes |= {name[3:].decode(errors="replace") for name in names if name[:3] == b"hr:"}
             rest = [_key_check(name) for name in names if name[:2] not in _JOBS]
             for start in range(0, len(rest), KEYS_PER_CALL):
                 part = rest[start : start + KEYS_PER_CALL]
@@ -189,7 +213,35 @@ class Examiner:
             await self._check_some({name[2:] for name in names if name[:2] in _JOBS})
         for index in ("d", "x"):
             async for members in self._members(index):
-                await self._check_some(members)
+                await self._check_some([each for each in members if not _is_gate(each)])
+
+    async def _check_gates(self) -> None:
+        """Check what holds jobs back; after the jobs, for one that is lined up opens its gate."""
+        async for names in self._names():
+            parked = [name for name in names if name[:3] == b"hp:"]
+            for name in parked:
+                count = await self._broker.command("ZCARD", f"{self._prefix}{name.decode()}")
+                self._report.parked += count
+            held = [Member(name, b"") for name in names if name[:3] in _HOLDING]
+            for name in await self._check_members(held):
+                async for members in self._members(name.decode()):
+                    await self._check_members([Member(name, each) for each in members])
+        sleeping = 0
+        async for members in self._members("d"):
+            found = [Member(b"d", each) for each in members if _is_gate(each)]
+            sleeping += len(found)
+            await self._check_members(found)
+        jobs_and_gates = await self._broker.command("ZCARD", f"{self._prefix}d")
+        self._report.delayed = max(jobs_and_gates - sleeping, 0)
+
+    async def _check_members(self, items: Sequence[Member]) -> list[bytes]:
+        large: list[bytes] = []
+        for start in range(0, len(items), MEMBERS_PER_CALL):
+            part = items[start : start + MEMBERS_PER_CALL]
+            more, findings = await self._ask(gates(self._prefix, repair=self._repair, items=part))
+            large += more
+            self._note(findings)
+        return large
 
     async def _check_some(self, job_ids: Iterable[bytes]) -> None:
         error = PayloadLost("its arguments are gone from the server, so it cannot be run any more")
@@ -225,12 +277,15 @@ class Examiner:
                 return
 
     async def _members(self, index: str) -> AsyncGenerator[list[bytes]]:
+        """Read the members of a sorted set, or of a set, a part at a time."""
+        is_set = index.startswith(("sl:", "lg:"))
+        command, width = ("SSCAN", 1) if is_set else ("ZSCAN", 2)
         cursor = b"0"
         while True:
             cursor, flat = await self._broker.command(
-                "ZSCAN", f"{self._prefix}{index}", cursor, "COUNT", NAMES_PER_SCAN
+                command, f"{self._prefix}{index}", cursor, "COUNT", NAMES_PER_SCAN
             )
-            yield flat[::2]
+            yield flat[::width]
             if cursor == b"0":
                 return
 
@@ -250,6 +305,8 @@ def _identity(finding: Finding) -> tuple[str, str, str]:
 
 
 _JOBS = (b"j:", b"y:", b"v:")
+_HOLDING = (b"hp:", b"hq:", b"hl:", b"hr:", b"sl:", b"sw:", b"lg:")
+_GATE = re.compile(rb"\S+:[0-9z] ")
 _VARIABLE = re.compile(r"<\w+>")
 _KINDS = [
     (re.compile(".+".join(map(re.escape, _VARIABLE.split(kind.name))), re.DOTALL), kind)
@@ -257,6 +314,11 @@ _KINDS = [
     if kind.type not in {"", "channel"}
 ]
 _LASTING = {"none", "constant"}
+
+
+def _is_gate(member: bytes) -> bool:
+    """Tell a gate from a job in the delayed set."""
+    return _GATE.match(member) is not None
 
 
 def _key_check(name: bytes) -> KeyCheck:

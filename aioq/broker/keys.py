@@ -29,6 +29,7 @@ TABLE = (
     KeyKind("s:<queue>:z", "stream", "none", "the suspects of a queue"),
     KeyKind("l", "set", "none", "lanes that may hold undelivered entries"),
     KeyKind("d", "zset", "none", "delayed jobs by due time, ms; gates by their next token's"),
+    KeyKind("da:<queue>", "string", "when it is due", "what idle workers know to be due next, ms"),
     KeyKind("hp:<lane>", "zset", "none", "parked jobs of a lane by when they were parked, ms"),
     KeyKind("hl:<gate>", "zset", "none", "fair keys of a gate that have jobs, by turn"),
     KeyKind("hq:<gate> <key>", "zset", "none", "a line: parked jobs in order"),
@@ -37,8 +38,9 @@ TABLE = (
     KeyKind("sl:<limit>", "set", "none", "jobs that hold slots of a concurrency limit"),
     KeyKind("sw:<limit>", "zset", "none", "gates that wait for a slot, in order"),
     KeyKind("lg:<name>", "set", "none", "gates that sleep because of a limit"),
-    KeyKind("aw:<limit>", "zset", "none", "tickets at a limiter, in order"),
-    KeyKind("ac:<client>", "string", "some seconds", "a client that waits at a limiter lives"),
+    KeyKind("aw:<limit>", "zset", "5 s", "tickets at a limiter, in order"),
+    KeyKind("ac:<client>", "string", "2 s", "a client that waits at a limiter lives"),
+    KeyKind("ag:<client>", "string", "60 s", "its last tokens, should their reply be lost"),
     KeyKind("lc", "hash", "constant", "limits as the code declares them"),
     KeyKind("lr", "hash", "constant", "limits that were set at run time"),
     KeyKind("qp", "set", "constant", "paused queues"),
@@ -115,6 +117,16 @@ class Keys:
     def lanes(self) -> tuple[str, str]:
         """The lanes in which jobs may wait, and those in which some may run."""
         return f"{self.prefix}l", f"{self.prefix}ss"
+
+    @property
+    def declared_limits(self) -> str:
+        """Limits as the code declares them."""
+        return f"{self.prefix}lc"
+
+    @property
+    def changed_limits(self) -> str:
+        """Limits that were set at run time."""
+        return f"{self.prefix}lr"
 
     @property
     def paused(self) -> str:

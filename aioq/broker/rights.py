@@ -61,6 +61,7 @@ TRIALS = {
     "SISMEMBER": "SISMEMBER !:l x",
     "SMEMBERS": "SMEMBERS !:l",
     "SMISMEMBER": "SMISMEMBER !:l x",
+    "SRANDMEMBER": "SRANDMEMBER !:l 1",
     "SREM": "SREM !:l x",
     "TIME": "TIME",
     "XACK": "XACK !:s:q:5 w 1-1",
@@ -111,6 +112,7 @@ _SCRIPT = ("EVAL", "EVALSHA")
 _LISTEN = ("PING", "SUBSCRIBE")
 _WAIT = ("GET", "HMGET")
 """What `wait.lua` does for a job that has ended."""
+_READ_LIMITS = ("HKEYS", "SSCAN", "ZSCAN")
 
 WORKER = Role(
     "worker",
@@ -121,34 +123,39 @@ WORKER = Role(
 )
 PRODUCER = Role(
     "producer",
-    "enqueues, revokes, reads and waits for results",
-    ("enqueue", "look", "revoke", "wait"),
+    "enqueues, revokes, reads and waits for results, waits at limiters",
+    ("enqueue", "look", "revoke", "wait", "limits/acquire", "limits/declare", "limits/wake"),
     (*_SCRIPT, *_LISTEN),
 )
 READER = Role(
     "reader",
-    "reads jobs, the results of those that have ended, dead letters, queues, schedules, and who works",
-    ("letters", "look", "queues/figures", "schedules/page", "schedules/read"),
-    (*_SCRIPT, *_LISTEN, *_WAIT, "SMEMBERS", "TIME", "ZRANGE"),
+    "reads jobs, the results of those that have ended, dead letters, queues, schedules, limits, "
+    "and who works",
+    (
+        *("letters", "look", "queues/figures", "schedules/page", "schedules/read"),
+        *("limits/count", "limits/describe"),
+    ),
+    (*_SCRIPT, *_LISTEN, *_WAIT, *_READ_LIMITS, "SMEMBERS", "TIME", "ZRANGE"),
 )
 OPERATOR = Role(
     "operator",
     "what a producer does; reads, replays and discards dead letters; lists and pauses queues; "
-    "adds, runs, pauses and removes schedules",
+    "adds, runs, pauses and removes schedules; lists, sets and resets limits",
     (
         *PRODUCER.scripts,
         *("discard", "letters", "replay"),
         *("queues/figures", "queues/pause", "queues/resume"),
         *("schedules/change", "schedules/fire", "schedules/page", "schedules/read"),
         "schedules/reconcile",
+        *("limits/change", "limits/count", "limits/describe"),
     ),
-    (*_SCRIPT, *_LISTEN, "SMEMBERS", "TIME", "ZRANGE"),
+    (*_SCRIPT, *_LISTEN, *_READ_LIMITS, "SMEMBERS", "TIME", "ZRANGE"),
 )
 DOCTOR = Role(
     "doctor",
     "runs `aioq doctor`, also with `--repair`",
-    ("fsck/jobs", "fsck/keys", "fsck/lane", "reap"),
-    (*_SCRIPT, "GET", "SCAN", "SMEMBERS", "TIME", "ZCARD", "ZCOUNT", "ZRANGE", "ZSCAN"),
+    ("fsck/gates", "fsck/jobs", "fsck/keys", "fsck/lane", "reap"),
+    (*_SCRIPT, "GET", "SCAN", "SMEMBERS", "SSCAN", "TIME", "ZCARD", "ZCOUNT", "ZRANGE", "ZSCAN"),
     optional=("INFO",),
 )
 ROLES = (WORKER, PRODUCER, OPERATOR, READER, DOCTOR)

@@ -64,7 +64,8 @@ def names() -> tuple[str, ...]:
     """Return the names of all scripts that workers call, but the one that tests the others."""
     folder = files("aioq.broker") / "lua"
     found = [file.name for file in folder.iterdir()]
-    found += [f"schedules/{file.name}" for file in (folder / "schedules").iterdir()]
+    for aside in ("limits", "schedules"):
+        found += [f"{aside}/{file.name}" for file in (folder / aside).iterdir()]
     scripts = {name.removesuffix(".lua") for name in found if name.endswith(".lua")}
     return tuple(sorted(scripts - {_SELF_TEST}))
 

@@ -9,15 +9,18 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from aioq.broker import letters, rights, scripts
+from aioq.broker import letters, limits, rights, schedules, scripts
 from aioq.broker.broker import Broker
 from aioq.broker.connection import Connection, dial
 from aioq.broker.resp import Argument, Reply, ReplyError
 from aioq.broker.scripts import Call, Limit, NewJob, SelfTested, Settlement, Update
 from aioq.broker.server import UnfitServer
 from aioq.broker.weather import Refused, Weather, judge
+from aioq.core.recurring import version_of
 
 _JOB, _LANE, _QUEUE, _WORKER = "a", "q:5", "q", "w"
+_SCHEDULE = schedules.Change("c", b"\nd", next_ms=1, keep=0)
+_LIMIT = limits.Numbers("c:n", "1")
 _TOKEN = b"@"
 _EXPECTED = "timeout is negative"
 """The error of a BLPOP that was allowed, and did not wait."""
@@ -41,7 +44,11 @@ def steps() -> list[Step]:
     note = Update(_JOB.encode(), _TOKEN, "p", b"x")
     end = Settlement(_JOB.encode(), _TOKEN, "c", ms, b"r")
     own: dict[str, Any] = {"worker": _WORKER, "most": 1}
+    by_hand = schedules.Fire(
+        _SCHEDULE.name, version_of(_SCHEDULE.definition), 0, 0, "n", _JOB, _LANE, "t", "", "", b"p"
+    )
     dead: dict[str, Any] = {"dead_ms": ms, "dead_max": 1}
+    line: dict[str, Any] = {"limit": "c:n:", "numbers": "1 1 1", "client": "c"}
     return [
         Step(scripts.register(p, worker=_WORKER, lease_ms=ms, limits=[Limit("t", "1")])),
         Step(scripts.beat(p, worker=_WORKER, lease_ms=ms, presence=b"", queues=[_QUEUE])),
@@ -59,6 +66,18 @@ def steps() -> list[Step]:
         Step(letters.letters(p, after="", since="", task="", queue="", full=True, most=1)),
         Step(letters.replay(p, nonce="n", job_ids=[_JOB]), "c"),
         Step(letters.discard(p, nonce="n", job_ids=[_JOB]), [False]),
+        Step(schedules.reconcile(p, source="", version=0, changes=[_SCHEDULE])),
+        Step(schedules.due(p, most=1)),
+        Step(schedules.fire(p, count=1, fires=[by_hand]), "K"),
+        Step(schedules.page(p, after="0", most=1)),
+        Step(schedules.read(p, name="c", most=1)),
+        Step(schedules.change(p, name="c", op=schedules.PAUSE), expected=True),
+        Step(limits.declare(p, source="c", version=0, complete=True, limits=[_LIMIT])),
+        Step(limits.change(p, limit=_LIMIT.field, numbers="2"), expected=True),
+        Step(limits.describe(p, limits=["c:n:"])),
+        Step(limits.wake(p, limit=_LIMIT.field, most=1), 0),
+        Step(limits.count(p, lines=[b"g k"]), 0),
+        Step(limits.acquire(p, nonce=1, waits=True, tickets=[limits.Ticket(1, 1)], **line)),
         Step(scripts.reap(p, is_crash=False, lease_ms=ms, **own, **dead)),
     ]
 

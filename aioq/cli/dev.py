@@ -32,10 +32,13 @@ from aioq.worker.tie import MARGIN, Hold, Loaded, Message
     type=click.Path(exists=True, path_type=Path),
     help="Watch this folder or file; may be repeated.  [default: the current folder]",
 )
+@click.option("--no-scheduler", is_flag=True, help="Fire no schedules.")
 def dev(
     app: str | None,
     app_flag: str | None,
     folders: tuple[Path, ...],
+    *,
+    no_scheduler: bool,
     **given: Any,  # noqa: ANN401 - values of settings
 ) -> None:
     """Run a worker that is started anew when a Python file changes, with the server it needs.
@@ -50,6 +53,7 @@ def dev(
     if named:
         references.parse(named, Path.cwd())
     words = [*([named] if named else []), *flags.written(chosen)]
+    words += ["--no-scheduler"] if no_scheduler else []
     command = [sys.executable, "-m", "aioq", "worker", *words]
     session = Session(command, folders or (Path.cwd(),))
     asyncio.run(session.run())

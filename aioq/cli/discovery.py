@@ -14,7 +14,7 @@ import click
 from aioq.app import Aioq, environment
 from aioq.cli import references
 from aioq.cli.failures import NotLoaded
-from aioq.cli.flags import check_url
+from aioq.cli.flags import check_url, settle
 from aioq.core.errors import ConfigurationError
 from aioq.core.settings import Settings
 from aioq.embedded import find_project
@@ -73,6 +73,33 @@ def find_named(argument: str | None, flag: str | None, settings: Settings) -> Fo
     if str(project) not in sys.path:
         sys.path.insert(1, str(project))
     return _load(references.parse(settings.app, project), how)
+
+
+def named_or_bare(*, app_flag: str | None, url: str | None, name: str | None) -> tuple[Aioq, bool]:
+    """Return the app that is named somewhere, else one that knows the server only.
+
+    Returns:
+        The app, and whether it is the user's.
+
+    Raises:
+        click.UsageError: an app and `--name` are both given, or a setting is wrong.
+        NotLoaded: the app cannot be found, imported or loaded.
+    """
+    chosen = {} if url is None else {"url": url}
+    settings = settle(chosen)
+    context = click.get_current_context(silent=True)
+    if app_flag and name:
+        message = "-A and --name are both given: the app has its own name"
+        raise click.UsageError(message, context)
+    found = None if name else find_named(None, app_flag, settings)
+    if found is not None:
+        return configured(found, chosen), True
+    try:
+        app = Aioq(name=name or "aioq")
+    except ConfigurationError as error:
+        raise click.UsageError(str(error), context) from error
+    app.override(**chosen)
+    return app, False
 
 
 def one_of(argument: str | None, flag: str | None) -> str | None:

@@ -161,7 +161,7 @@ def _show(picture: Picture, *, repair: bool) -> None:
         "clients": "unknown" if facts.clients is None else str(facts.clients),
         "workers": f"{len(picture.workers)} alive{overdue}",
         "jobs": f"{_count(report.jobs, 'record')}, {report.delayed} delayed, "
-        f"{_count(report.dead_letters, 'dead letter')}",
+        f"{report.parked} held, {_count(report.dead_letters, 'dead letter')}",
     }
     for title, text in lines.items():
         click.echo(f"{title:<12} {text}")
@@ -225,6 +225,7 @@ def _facts(picture: Picture) -> dict[str, Any]:
         ],
         "jobs": report.jobs,
         "delayed": report.delayed,
+        "held": report.parked,
         "dead_letters": report.dead_letters,
         "is_complete": report.is_complete,
         "is_healthy": picture.is_healthy,

@@ -11,7 +11,7 @@ import itertools
 import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 import msgspec
@@ -20,6 +20,7 @@ from msgspec.inspect import FloatType, IntType, StrType, UnionType, VarTupleType
 from aioq.app import environment
 from aioq.core import settings as core
 from aioq.core.errors import ConfigurationError
+from aioq.core.options import Weight
 from aioq.core.settings import Settings
 from aioq.embedded import urls
 
@@ -66,9 +67,20 @@ def written(chosen: Mapping[str, Any]) -> list[str]:
     """Write flags as they stand on a command line."""
     words: list[str] = []
     for name, value in chosen.items():
-        text = ",".join(value) if name == "queues" else value
-        words.append(f"--{name.replace('_', '-')}={text}")
+        words.append(f"--{name.replace('_', '-')}={_text(value)}")
     return words
+
+
+def _text(value: object) -> object:
+    match value:
+        case dict():
+            return ",".join(
+                f"{name}:{each}" for name, each in cast("dict[str, int]", value).items()
+            )
+        case tuple():
+            return ",".join(cast("tuple[str, ...]", value))
+        case _:
+            return value
 
 
 def settle(flags: Mapping[str, Any]) -> Settings:
@@ -110,8 +122,8 @@ class _SettingOption(click.Option):
         return super().get_help_record(ctx)
 
 
-class _Names(click.ParamType[tuple[str, ...]]):
-    """Names separated by commas, each of which matches a pattern."""
+class _Names(click.ParamType[Any]):
+    """Names separated by commas, each of which matches a pattern, and may have a weight."""
 
     name = "a,b"
 
@@ -120,15 +132,29 @@ class _Names(click.ParamType[tuple[str, ...]]):
 
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Split the text, and check each name."""
-        names = [part.strip() for part in value.split(",") if part.strip()]
+    ) -> tuple[str, ...] | dict[str, int]:
+        """Split the text, and check each name and each weight."""
+        try:
+            names = core.read_queues(value)
+        except ValueError as error:
+            self.fail(f"{value!r} is wrong: {error}", param, ctx)
         if not names:
             self.fail("give at least one name", param, ctx)
         for name in names:
             if not self._pattern.search(name):
                 self.fail(f"{name!r} is no name: no spaces, colons, commas or braces", param, ctx)
+        if isinstance(names, dict):
+            return {name: self._weight(name, text, param, ctx) for name, text in names.items()}
         return tuple(dict.fromkeys(names))
+
+    def _weight(
+        self, name: str, text: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        try:
+            return msgspec.convert(text, Weight, strict=False)
+        except msgspec.ValidationError:
+            message = f"{text!r} is no weight for {name!r}: a whole number from 1 to 1000"
+            self.fail(message, param, ctx)
 
 
 def _click_type(field: str) -> Any:  # noqa: ANN401 - any of click's types

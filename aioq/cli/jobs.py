@@ -8,7 +8,6 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from aioq.app import Aioq
 from aioq.cli import discovery, flags
 from aioq.cli.failures import Failure, TimedOut, from_server, no_server, note
 from aioq.cli.references import meant
@@ -135,7 +134,7 @@ def result(
 
     Exit code 1: the job failed, was revoked, or is unknown; 5: it had not ended in time.
     """
-    job = _app(**connection)[0].job(job_id)
+    job = discovery.named_or_bare(**connection)[0].job(job_id)
     if wait or timeout is not None:
         _end_of(job, timeout)
     info = _ask(job, job.info_sync)
@@ -170,7 +169,7 @@ def _make(
     if twice:
         raise _usage(f"{twice[0]}= is given twice: by itself and in --kwargs")
     args, kwargs = [*(json_args or []), *args], {**(json_kwargs or {}), **kwargs}
-    app, is_loaded = _app(app_flag=app_flag, name=name, url=url)
+    app, is_loaded = discovery.named_or_bare(app_flag=app_flag, name=name, url=url)
     if settled.eta is not None and settled.eta.tzinfo is None and app.settings.zone is None:
         example = f"--eta {settled.eta.isoformat()}Z"
         raise _usage(f"--eta says no timezone: write {example}, or set AIOQ_TIMEZONE")
@@ -189,25 +188,6 @@ def _make(
     if not job.created:
         note(f"job {job.id} was known already; nothing was made")
     return job, task
-
-
-def _app(*, app_flag: str | None, name: str | None, url: str | None) -> tuple[Aioq, bool]:
-    """Return the app that is named somewhere, else one that knows the server only.
-
-    Returns:
-        The app, and whether it is the user's.
-    """
-    chosen = flags.given({"url": url})
-    settings = flags.settle(chosen)
-    if app_flag and name:
-        raise _usage("-A and --name are both given: the app has its own name")
-    found = None if name else discovery.find_named(None, app_flag, settings)
-    if found is not None:
-        return discovery.configured(found, chosen), True
-    with _as_usage():
-        app = Aioq(name=name or "aioq")
-    app.override(**chosen)
-    return app, False
 
 
 def _end_of(job: Job[Any], timeout: float | None) -> tuple[Any, AioqError | None]:

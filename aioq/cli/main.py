@@ -27,6 +27,9 @@ class Entry(NamedTuple):
 SECTIONS = {
     "Run": {
         "worker": Entry("aioq.cli.worker", "worker", "Run the jobs of an app."),
+        "scheduler": Entry(
+            "aioq.cli.scheduler", "scheduler", "Fire the schedules of an app, run no jobs."
+        ),
         "dev": Entry("aioq.cli.dev", "dev", "Run a server, and a worker that follows the code."),
         "server": Entry("aioq.cli.server", "server", "Run this project's embedded server."),
     },
@@ -36,7 +39,9 @@ SECTIONS = {
         "result": Entry("aioq.cli.jobs", "result", "Print the state and the result of a job."),
     },
     "Look": {
+        "schedules": Entry("aioq.cli.schedules", "schedules", "List, pause or run schedules."),
         "check": Entry("aioq.cli.check", "check", "Tell whether server and workers are alive."),
+        "queues": Entry("aioq.cli.queues", "queues", "List queues; pause and resume them."),
         "doctor": Entry("aioq.cli.doctor", "doctor", "Check the data on the server; mend them."),
     },
 }

@@ -55,11 +55,17 @@ def start_anew(words: list[str], settings: Settings) -> NoReturn:
 
 
 def words(
-    app: str | None, app_flag: str | None, chosen: Mapping[str, Any], *, burst: bool
+    app: str | None,
+    app_flag: str | None,
+    chosen: Mapping[str, Any],
+    *,
+    burst: bool,
+    no_scheduler: bool,
 ) -> list[str]:
     """Write the command line of `aioq worker` once more."""
     named = [app] if app else ["-A", app_flag] if app_flag else []
-    return [*named, *flags.written(chosen), *(["--burst"] if burst else [])]
+    marks = [*(["--burst"] if burst else []), *(["--no-scheduler"] if no_scheduler else [])]
+    return [*named, *flags.written(chosen), *marks]
 
 
 def _command(words: list[str]) -> list[str]:

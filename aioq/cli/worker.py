@@ -8,19 +8,16 @@ from contextlib import nullcontext, redirect_stderr, suppress
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import click
 
 from aioq.app import Aioq
 from aioq.app.environment import DEFAULT_URL
-from aioq.broker.resp import ReplyError
 from aioq.broker.server import ServerFacts
-from aioq.broker.weather import Weather
 from aioq.cli import discovery, flags, leaving, processes, references
-from aioq.cli.blame import explain
-from aioq.cli.failures import Failure, NotLoaded, debugging, from_server, no_server, note
-from aioq.core.errors import BrokerUnavailable, ConfigurationError
+from aioq.cli.failures import from_server, note
+from aioq.cli.service import Loop, best_loop, failure_of
 from aioq.observe import logs
 from aioq.worker import Worker, banner, recycling, startup
 from aioq.worker.signals import Signals
@@ -32,13 +29,6 @@ Introduce = Callable[[ServerFacts | None], None]
 """Says what starts, on which server."""
 
 
-class Loop(NamedTuple):
-    """The event loop that runs the worker."""
-
-    name: str
-    factory: Callable[[], asyncio.AbstractEventLoop] | None
-
-
 @click.command(
     epilog="Every other setting has its environment variable: AIOQ_LEASE, AIOQ_GRACE, and so on."
 )
@@ -46,12 +36,14 @@ class Loop(NamedTuple):
 @flags.app_option
 @flags.setting_options("url", "concurrency", "queues", "log_level", "log_format")
 @click.option("--burst", is_flag=True, help="Leave when nothing is ready or running.")
+@click.option("--no-scheduler", is_flag=True, help="Fire no schedules; others do.")
 @flags.setting_options(*processes.FIELDS)
 def worker(
     app: str | None,
     app_flag: str | None,
     *,
     burst: bool,
+    no_scheduler: bool,
     **given: Any,  # noqa: ANN401 - values of settings
 ) -> None:
     """Run the jobs of an app.
@@ -68,14 +60,14 @@ def worker(
     tie = Tie.join()
     chosen = flags.given(given)
     settings = flags.settle(chosen)
-    words = processes.words(app, app_flag, chosen, burst=burst)
+    words = processes.words(app, app_flag, chosen, burst=burst, no_scheduler=no_scheduler)
     if not tie.is_held and processes.are_wanted(settings):
         if named := discovery.one_of(app, app_flag):
             references.parse(named, Path.cwd())
         processes.supervise(words, settings, burst=burst)
     notes: list[str] = []
     found = discovery.find(app, app_flag, settings, say=notes.append)
-    made = Worker(discovery.configured(found, chosen), burst=burst)
+    made = Worker(discovery.configured(found, chosen), burst=burst, scheduler=not no_scheduler)
     settings = made.settings
     if not tie.is_held and processes.are_wanted(settings):
         processes.start_anew(words, settings)
@@ -91,7 +83,7 @@ def worker(
         _ = found.app.server
     tie.tell(_loaded(found.app))
     made.on_registered = lambda name: tie.tell(Named(name))
-    loop = _best_loop()
+    loop = best_loop()
 
     def introduce(server: ServerFacts | None) -> None:
         if not tie.is_restart:
@@ -129,14 +121,6 @@ def _introduce(made: Worker, facts: dict[str, str], tie: Tie) -> None:
         click.echo(banner.render(facts), err=True)
 
 
-def _best_loop() -> Loop:
-    try:
-        import uvloop  # noqa: PLC0415 - an extra
-    except ImportError:
-        return Loop("asyncio", None)
-    return Loop("uvloop", uvloop.new_event_loop)
-
-
 def _serve(made: Worker, loop: Loop, tie: Tie, introduce: Introduce) -> None:
     """Run a worker to its end, and leave even if some function of a task does not."""
     failure: click.ClickException | None = None
@@ -169,7 +153,7 @@ async def _run(made: Worker, tie: Tie, introduce: Introduce) -> None:
         if not signals.has_cancelled:
             raise
     except Exception as error:
-        raise _failure(_only(error), made) from error
+        raise failure_of(error, "worker", has_started=made.started.is_set()) from error
     finally:
         ready.cancel()
         await made.app.aclose()
@@ -194,23 +178,3 @@ async def _say_when_ready(made: Worker, tie: Tie) -> None:
     tie.tell(Ready())
     if tie.is_one_of_several and recycling.limits(made.settings):
         tie.tell(Worn(await recycling.worn(made)))
-
-
-def _failure(error: Exception, made: Worker) -> click.ClickException:
-    """Return how to end for an error that ended the worker."""
-    if isinstance(error, (BrokerUnavailable, Weather, ReplyError)):
-        return no_server(error)
-    if not made.started.is_set():  # the lifespan, or a task that cannot be run as declared
-        if isinstance(error, ConfigurationError):
-            return NotLoaded(str(error))
-        return NotLoaded(f"the app could not be started:\n{explain(error)}")
-    if not debugging():
-        log.critical("The worker ends because of an error.", exc_info=error)
-    return Failure(f"the worker ended because of {error!r}")
-
-
-def _only(error: Exception) -> Exception:
-    """Return the first error of a group, such as those of task groups; else the error itself."""
-    while isinstance(error, ExceptionGroup):
-        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
-    return error

@@ -40,6 +40,10 @@ class JobNotFound(AioqError, LookupError):
     """No job with this id is known: it never existed, or its record has expired."""
 
 
+class ScheduleNotFound(AioqError, LookupError):
+    """No schedule of this name is known: it was never added, or it was removed."""
+
+
 class TaskFailed(AioqError):
     """The job ended as FAILURE; raised when its result is asked for.
 

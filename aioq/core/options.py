@@ -1,16 +1,19 @@
 """The options of a task and of one call: defaults, checks, and what this release refuses."""
 
 import difflib
-from collections.abc import Mapping
-from datetime import datetime, tzinfo
-from typing import Annotated, Any, Literal, TypedDict, cast
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast
 
 import msgspec
 from msgspec import Meta
 
-from aioq.core import codec
+from aioq.core import bucket, codec
+from aioq.core.bucket import Concurrency, Rate, TokenBucket
 from aioq.core.clock import LONGEST, milliseconds, moment_ms
+from aioq.core.cron import Schedule
 from aioq.core.errors import ConfigurationError
+from aioq.core.recurring import as_schedules
 from aioq.core.retry import RetryPolicy
 
 Executor = Literal["loop", "thread", "process"]
@@ -20,15 +23,19 @@ Limit = Annotated[float, Meta(gt=0, le=LONGEST)]
 Priority = Annotated[int, Meta(ge=0, le=9)]
 QueueName = Annotated[str, Meta(pattern=r"^[^\s:{},]{1,100}\Z")]
 """Colons, braces, commas and spaces have a meaning in keys and on the command line."""
+Weight = Annotated[int, Meta(ge=1, le=1000)]
+"""Of a queue: how often it goes first."""
 JobId = Annotated[str, Meta(pattern=r"^[!-z|~]{1,128}\Z")]
 """Printable ASCII without spaces and braces, at most 128 characters."""
 
+if TYPE_CHECKING:
+    Rates = tuple[TokenBucket, ...]
+    Slots = tuple[Concurrency, ...]
+    Schedules = tuple[Schedule, ...]
+else:  # msgspec need not look into what is checked already
+    Rates = Slots = Schedules = tuple
+
 LATER = {
-    "fair_by": "fairness between tenants",
-    "max_concurrency": "concurrency limits",
-    "rate_limit": "rate limits",
-    "rate_limit_name": "rate limits",
-    "schedule": "schedules",
     "unique": "unique jobs",
 }
 """Options of later releases, and what they belong to."""
@@ -59,6 +66,11 @@ class TaskOptions(TypedDict, total=False):
     acks_late: bool
     executor: Executor
     compression: codec.Compression | None
+    rate_limit: Rate | Sequence[Rate] | None
+    rate_limit_name: str | None
+    max_concurrency: int | Concurrency | Sequence[int | Concurrency] | None
+    fair_by: Callable[..., Any] | None
+    schedule: Schedule | float | timedelta | Sequence[Schedule | float | timedelta] | None
 
 
 class CallOptions(TypedDict, total=False):
@@ -114,6 +126,16 @@ class TaskDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Where it runs: "loop" for `async def`, "thread" for `def`, "process" for CPU work."""
     compression: codec.Compression | None = None
     """"gzip" or "zstd", for payloads of more than `Settings.compression_threshold` bytes."""
+    rate_limit: Rates = ()
+    """A pace, or several, that hold across all workers: "10/m", or a `TokenBucket`."""
+    rate_limit_name: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    """Tasks that give the same name share one rate limit; None: the task's name."""
+    max_concurrency: Slots = ()
+    """Jobs that run at the same time across all workers: a number, or a `Concurrency`."""
+    fair_by: Callable[..., Any] | None = None
+    """Called as the task would be; a queue's jobs go round robin among the keys it returns."""
+    schedule: Schedules = ()
+    """When jobs of it are made by themselves: `crontab(...)`, `every(...)`, or several of them."""
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -159,11 +181,13 @@ def define(options: Mapping[str, Any], *, where: str) -> TaskDefinition:
     _unfold_retry_kwargs(given, where=where)
     if given.get("compression") is not None:
         codec.require_compression(given["compression"])
-    classes = {
+    classes: dict[str, Any] = {
         name: _exception_classes(given.pop(name), name, where)
         for name in ("autoretry_for", "dont_autoretry_for")
         if name in given
     }
+    classes |= _limits(given, where=where)
+    classes["schedule"] = as_schedules(given.pop("schedule", None), where=where)
     try:
         checked = msgspec.convert(given, TaskDefinition)
     except msgspec.ValidationError as error:
@@ -190,6 +214,19 @@ def refuse(options: Mapping[str, Any], *, where: str) -> None:
             raise ConfigurationError(f"{where}: {unknown('option', name, OPTION_NAMES)}")
 
 
+def queue_name(name: str) -> str:
+    """Check the name of a queue.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        return msgspec.convert(name, QueueName)
+    except msgspec.ValidationError:
+        message = f"queue {name!r} is no name: no spaces, colons, commas or braces"
+        raise ConfigurationError(message) from None
+
+
 def unknown(what: str, name: str, known: frozenset[str] | tuple[str, ...]) -> str:
     """Say that a name is unknown, and which one may have been meant."""
     near = difflib.get_close_matches(name, known, n=1)
@@ -205,6 +242,22 @@ def explain(error: msgspec.ValidationError, given: Mapping[str, Any]) -> str:
         return str(error)
     hint = f" ({_HINTS[name]})" if name in _HINTS else ""
     return f"{name}={given[name]!r} is wrong: {reason}{hint}"
+
+
+def _limits(given: dict[str, Any], *, where: str) -> dict[str, Any]:
+    """Take out the options of limits, which are no plain values, and read them."""
+    fair_by = given.pop("fair_by", None)
+    if fair_by is not None and not callable(fair_by):
+        message = (
+            f"{where}: fair_by={fair_by!r} is wrong: it is a function of the task's arguments, "
+            "such as lambda tenant, **_: tenant"
+        )
+        raise ConfigurationError(message)
+    return {
+        "rate_limit": bucket.read_rates(given.pop("rate_limit", None), where=where),
+        "max_concurrency": bucket.read_slots(given.pop("max_concurrency", None), where=where),
+        "fair_by": fair_by,
+    }
 
 
 def _check_soft_limit(checked: TaskDefinition, *, where: str) -> None:

@@ -66,6 +66,14 @@ class Unserved(msgspec.Struct, frozen=True):
     op = "u"
 
 
+class Parked(msgspec.Struct, frozen=True):
+    """It must wait at the gates of its task's limits first; it has not started."""
+
+    holds: str
+
+    op = "p"
+
+
 class Crashed(msgspec.Struct, frozen=True):
     """The process that ran it died, and the worker did not: counted as a crash."""
 
@@ -74,8 +82,8 @@ class Crashed(msgspec.Struct, frozen=True):
     op = "l"
 
 
-Outcome = Completed | Retried | Buried | GivenBack | Unserved | Crashed
-Op = Literal["c", "r", "f", "n", "u", "l"]
+Outcome = Completed | Retried | Buried | GivenBack | Unserved | Parked | Crashed
+Op = Literal["c", "r", "f", "n", "u", "p", "l"]
 
 
 def decide(error: BaseException, policy: RetryPolicy, retries: int) -> Outcome:

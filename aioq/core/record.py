@@ -145,3 +145,21 @@ class DeadLetter:
     """The worker that ran it last."""
     retries: int
     crashes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueInfo:
+    """One look at a queue, taken in a single moment of the server."""
+
+    name: str
+    depth: int
+    """Jobs that are ready to be taken; neither delayed nor held ones."""
+    held: int
+    """Jobs that wait because of a rate limit, a concurrency limit or a fair key."""
+    running: int
+    """Jobs that workers have."""
+    oldest_age: float | None
+    """Seconds for which the oldest job that is ready or held has waited; None: there is none."""
+    paused: bool
+    workers: int
+    """Live workers that serve it."""

@@ -60,8 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Remembering
     """Whether a worker starts where `maxmemory-policy` lets a full server throw jobs away."""
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 100
     """Jobs one worker process runs at the same time."""
-    queues: tuple[options.QueueName, ...] | None = None
-    """Queues a worker serves; None: all that its tasks and routes name, and the default one."""
+    queues: tuple[options.QueueName, ...] | dict[options.QueueName, options.Weight] | None = None
+    """Those a worker serves, in order (`a,b`) or by weight (`a:3,b:1`); None: all the app names."""
     threads: Annotated[int, Meta(ge=1, le=1000)] | None = None
     """Threads for `def` tasks; None: min(32, cores + 4)."""
     process_workers: Annotated[int, Meta(ge=1, le=1000)] | None = None
@@ -124,10 +124,10 @@ def parse(values: Mapping[str, Any], *, where: str, from_text: bool = False) -> 
     for name, value in values.items():
         if name not in SETTING_NAMES:
             raise ConfigurationError(f"{where}: {options.unknown('field', name, SETTING_NAMES)}")
-        raw = _split(name, value) if from_text else value
         try:
+            raw = _split(name, value) if from_text else value
             typed = msgspec.convert({name: raw}, Settings, strict=not from_text)
-        except msgspec.ValidationError as error:
+        except ValueError as error:  # among them msgspec's
             label = environment_name(name) if from_text else name
             reason = str(error).partition(" - at `$.")[0]
             message = f"{where}: {label}={value!r} is wrong: {reason}"
@@ -163,13 +163,30 @@ def _split(name: str, text: str) -> Any:  # noqa: ANN401 - the raw value of any 
     if text.lower() == "none":
         return None
     if name == "queues":
-        return [part.strip() for part in text.split(",") if part.strip()]
+        return read_queues(text)
     if name in {"task_annotations", "task_routes"}:
         try:
             return msgspec.json.decode(text)
         except msgspec.DecodeError:
             return text
     return text
+
+
+def read_queues(text: str) -> list[str] | dict[str, str]:
+    """Read names, `a,b`, or names and their weights, `a:3,b:1`; neither is checked.
+
+    Raises:
+        ValueError: a queue has no weight where others have one, or has two.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    weighted = [part.rpartition(":") for part in parts if ":" in part]
+    if not weighted:
+        return parts
+    table = {name.strip(): weight.strip() for name, _, weight in weighted}
+    if len(table) < len(parts):
+        message = "give each queue one weight, as in a:3,b:1, or none of them"
+        raise ValueError(message)
+    return table
 
 
 def _zone(name: str) -> tzinfo:

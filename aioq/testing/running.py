@@ -3,7 +3,7 @@
 import asyncio
 import atexit
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aioq.app import Aioq
@@ -27,7 +27,7 @@ async def running(
     app: Aioq,
     *,
     concurrency: int | None = None,
-    queues: Sequence[str] | None = None,
+    queues: Sequence[str] | Mapping[str, int] | None = None,
     url: str | None = None,
 ) -> AsyncGenerator[Worker]:
     """Run a real worker of `app` in this event loop, on an empty private server.
@@ -38,7 +38,7 @@ async def running(
     Args:
         app: the app to run.
         concurrency: jobs at the same time; default: `Settings.concurrency`.
-        queues: which queues to serve; default: all that the app names.
+        queues: which queues to serve, in their order or by weight; default: all that the app names.
         url: a server of one's own in place of the private one; it is not emptied.
     """
     if url is not None:
@@ -55,7 +55,10 @@ async def running(
 
 @asynccontextmanager
 async def _worker(
-    app: Aioq, url: str, concurrency: int | None, queues: Sequence[str] | None
+    app: Aioq,
+    url: str,
+    concurrency: int | None,
+    queues: Sequence[str] | Mapping[str, int] | None,
 ) -> AsyncGenerator[Worker]:
     with app.connected_to(url):
         worker = Worker(app, concurrency=concurrency, queues=queues)

@@ -29,7 +29,7 @@ def facts(
         "server": f"{client.topology.url} ({worker.app.server.reason})",
         "persistence": server.persistence if server else "unknown: the server does not answer yet",
         "tasks": _tasks(sorted(worker.app.tasks)),
-        "queues": ", ".join(worker.queues),
+        "queues": _queues(worker),
         "concurrency": str(worker.concurrency),
         "lease": f"{settings.lease:g} s",
         "grace": f"{settings.grace:g} s",
@@ -38,10 +38,15 @@ def facts(
     }
 
 
-def render(facts: dict[str, str]) -> str:
+def render(facts: dict[str, str], title: str = "aioq worker") -> str:
     """Write the facts for people."""
     lines = [f"  {name:<12} {value}" for name, value in facts.items()]
-    return "\n".join(["aioq worker", *lines])
+    return "\n".join([title, *lines])
+
+
+def _queues(worker: Worker) -> str:
+    weights = worker.weights
+    return ", ".join(f"{name}:{weights[name]}" if weights else name for name in worker.queues)
 
 
 def _tasks(names: list[str]) -> str:

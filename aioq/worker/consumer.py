@@ -6,7 +6,7 @@ is nothing, the doorbell or the next due time wakes it; nothing polls.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import anyio
@@ -14,13 +14,13 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from aioq.broker.broker import PER_CALL, Broker
 from aioq.broker.doorbell import PATIENCE, Doorbell
-from aioq.broker.keys import lane, suspects
 from aioq.broker.per_turn import MOST
 from aioq.broker.scripts import Delivery, Fetched
 from aioq.broker.weather import Weather
 from aioq.core.retry import reconnect_delay
 from aioq.observe.outage import Outage
 from aioq.worker.identity import Identity
+from aioq.worker.lanes import Lanes
 
 log: logging.Logger = logging.getLogger("aioq.worker")
 
@@ -33,8 +33,8 @@ class Slots(Protocol):
         """How many more jobs may start."""
         ...
 
-    def start(self, delivery: Delivery, queue: str) -> None:
-        """Run a job."""
+    def start(self, delivery: Delivery, queue: str, *, gated: bool) -> None:
+        """Run a job; `gated`: it has passed the gates of its limits."""
         ...
 
     def held(self) -> list[bytes]:
@@ -66,11 +66,6 @@ class Ledger(Protocol):
         ...
 
 
-def lanes_of(queues: Sequence[str]) -> list[str]:
-    """Return the lanes of some queues: by priority, and by the order of the queues within."""
-    return [lane(queue, priority) for priority in range(9, -1, -1) for queue in queues]
-
-
 class Consumer:
     """Brings work in."""
 
@@ -82,7 +77,7 @@ class Consumer:
         identity: Identity,
         outage: Outage,
         *,
-        queues: Sequence[str],
+        lanes: Lanes,
         keep_ms: int,
         lost: Callable[[str], Awaitable[None]],
     ) -> None:
@@ -102,11 +97,9 @@ class Consumer:
         """Whether jobs may have been handed out that have not started yet."""
         self._suspect: Delivery | None = None
         self._suspect_ended = asyncio.Event()
-        self._doorbell = Doorbell(broker.topology, broker.keys, queues)
+        self._doorbell = Doorbell(broker.topology, broker.keys, lanes.queues)
         self._bell: asyncio.Task[str | None] | None = None
-        self._common_lanes = lanes_of(queues)
-        # Suspects first: behind lanes that are never empty they would wait for ever.
-        self.lanes: list[str] = [*map(suspects, queues), *self._common_lanes]
+        self._lanes = lanes
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -146,7 +139,7 @@ class Consumer:
         """
         room = min(self._slots.room, self._most)
         name = self._identity.name
-        lanes = self.lanes if self._suspect is None else self._common_lanes
+        lanes = self._lanes.order(with_suspects=self._suspect is None)
         fetching = asyncio.ensure_future(
             self._broker.fetch(
                 name, epoch=self._epoch, room=room, keep_ms=self._keep_ms, lanes=lanes
@@ -159,11 +152,13 @@ class Consumer:
         fetched = fetching.result()
         if self._identity.name != name:  # it was reaped meanwhile: others have what came
             return fetched._replace(deliveries=[])
+        self._lanes.brought(fetched)
+        count = len(lanes)
         for delivery in fetched.deliveries:
-            queue, _, level = lanes[delivery.lane].rpartition(":")
+            queue, _, level = lanes[delivery.lane % count].rpartition(":")
             if level == "z":
                 self._watch(delivery)
-            self._slots.start(delivery, queue)
+            self._slots.start(delivery, queue, gated=delivery.lane >= count)
         for entry in fetched.dropped:
             log.error("Removed an entry that is no job of ours, or was replaced: %s.", entry)
         if fetched.now_us < 0:

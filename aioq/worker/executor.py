@@ -131,16 +131,32 @@ class Executor:
             self._has_room.clear()
             await self._has_room.wait()
 
-    def start(self, delivery: Delivery, queue: str) -> None:
-        """Start a job; it is settled whatever happens."""
+    def start(self, delivery: Delivery, queue: str, *, gated: bool = False) -> None:
+        """Start a job; it is settled whatever happens.
+
+        Args:
+            delivery: the job.
+            queue: where it comes from.
+            gated: it has passed the gates of its limits; one of a limited task that has not is
+                sent there.
+        """
         plan = self._plans.get(delivery.task)
         if plan is None:
-            self._settle(delivery, self._judge.unknown(delivery))
+            self._send_away(delivery, self._judge.unknown(delivery))
+            return
+        if plan.holds is not None and not gated:
+            self._send_away(delivery, self._judge.ungated(plan, plan.holds, delivery))
             return
         context = self._context(plan, delivery, queue)
         job = self._loop.create_task(self._run(plan, delivery, context))
         self._running[job] = delivery, context
         job.add_done_callback(self._ended)
+
+    def _send_away(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Settle a job that does not start."""
+        self._settle(delivery, outcome)
+        if self.on_ended is not None:
+            self.on_ended(delivery)
 
     def revoke(self, job_id: bytes, entry_id: bytes | None = None) -> bool:
         """Cancel a running job on request; False: it does not run here.

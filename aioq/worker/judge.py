@@ -10,12 +10,20 @@ from aioq.broker.scripts import Delivery
 from aioq.context import CancelReason, Context
 from aioq.core import codec
 from aioq.core.clock import milliseconds
-from aioq.core.errors import AioqError, InvalidArguments, TimeLimitExceeded, WorkerLost
+from aioq.core.errors import (
+    AioqError,
+    ConfigurationError,
+    InvalidArguments,
+    TimeLimitExceeded,
+    WorkerLost,
+)
+from aioq.core.holds import Holds
 from aioq.core.outcome import (
     Buried,
     Crashed,
     GivenBack,
     Outcome,
+    Parked,
     Retried,
     Unserved,
     decide,
@@ -57,6 +65,19 @@ class Judge:
         )
         log.warning("Job %s is given back: %s.", delivery.job_id.decode(), error)
         return self._unserved(error)
+
+    def ungated(self, plan: Plan, holds: Holds, delivery: Delivery) -> Outcome:
+        """Judge a job that came past the gates of its task's limits, as one sent by name does."""
+        try:
+            args, kwargs = plan.given(codec.decode_payload(delivery.payload))
+            return Parked(holds.of(args, kwargs))
+        except codec.NewerPayload as error:
+            return self._unserved(error)
+        except ConfigurationError as error:  # another try would end the same way
+            log.exception("Job %s of %s failed.", delivery.job_id.decode(), plan.name)
+            return Buried(codec.encode_error(error))
+        except Exception as error:  # noqa: BLE001 - arguments of any kind; none of ours is hidden
+            return self._decide(plan, delivery, error)
 
     def failed(
         self, plan: Plan, delivery: Delivery, context: Context, error: BaseException

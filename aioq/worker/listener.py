@@ -39,6 +39,8 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._subscription: Connection | None = None
         self._retries: set[asyncio.TimerHandle] = set()
+        self.on_news: Callable[[], None] | None = None
+        """Told that schedules have changed, or may have while nobody could be told."""
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -73,7 +75,10 @@ class Listener:
         subscription = await dial(self._broker.topology, on_push=self._hear, on_lost=lost.set)
         self._subscription = subscription
         try:
-            await subscription.call("SUBSCRIBE", self._broker.keys.orders(self._identity.name))
+            keys = self._broker.keys
+            await subscription.call("SUBSCRIBE", keys.news)
+            await subscription.call("SUBSCRIBE", keys.orders(self._identity.name))
+            self._tell_news()
             while not lost.is_set():
                 try:
                     async with asyncio.timeout(PING):
@@ -86,8 +91,15 @@ class Listener:
             subscription.drop()
 
     def _hear(self, push: list[Reply]) -> None:
+        if push[1] == self._broker.keys.news.encode():
+            self._tell_news()
+            return
         entry_id, job_id = parse_revoke(push[2])
         self._order(entry_id, job_id, LATER)
+
+    def _tell_news(self) -> None:
+        if self.on_news is not None:
+            self.on_news()
 
     def _order(self, entry_id: bytes, job_id: bytes, later: tuple[float, ...]) -> None:
         if self._revoke(job_id, entry_id) or not later:

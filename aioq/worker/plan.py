@@ -7,6 +7,7 @@ from aioq.context import Context
 from aioq.core import codec
 from aioq.core.clock import milliseconds
 from aioq.core.errors import InvalidArguments
+from aioq.core.holds import Holds
 from aioq.core.options import Executor
 from aioq.core.retry import RetryPolicy
 from aioq.core.signature import Parameters
@@ -30,7 +31,9 @@ class Plan(NamedTuple):
     time_limit: float | None
     soft_time_limit: float | None
     is_plain: bool
-    """Whether it runs in the event loop and without limits, as most do."""
+    """Whether it runs in the event loop and without time limits, as most do."""
+    holds: Holds | None = None
+    """Under which limits its jobs start; None where there are none."""
 
     @classmethod
     def of(cls, task: Task[..., Any], result_expires: float) -> "Plan":
@@ -58,6 +61,7 @@ class Plan(NamedTuple):
             is_plain=definition.executor == "loop"
             and definition.time_limit is None
             and definition.soft_time_limit is None,
+            holds=task.holds,
         )
 
     def arguments(
@@ -68,18 +72,26 @@ class Plan(NamedTuple):
         Raises:
             InvalidArguments: they do not fit the signature.
         """
+        args, kwargs = self.given(payload)
+        if self.bind:
+            args.insert(0, context)
+        if self.parameters.injected:
+            self.parameters.inject(args, kwargs, context)
+        return args, kwargs
+
+    def given(self, payload: codec.Payload) -> tuple[list[Any], dict[str, Any]]:
+        """Turn a payload into the arguments that the caller gave.
+
+        Raises:
+            InvalidArguments: they do not fit the signature.
+        """
         parameters = self.parameters
         try:
             parameters.check(tuple(payload.args), payload.kwargs)
         except TypeError as error:
             raise InvalidArguments(str(error)) from None
         args = parameters.converters.args(payload.args)
-        kwargs = parameters.converters.kwargs(payload.kwargs) if payload.kwargs else {}
-        if self.bind:
-            args.insert(0, context)
-        if parameters.injected:
-            parameters.inject(args, kwargs, context)
-        return args, kwargs
+        return args, parameters.converters.kwargs(payload.kwargs) if payload.kwargs else {}
 
     def encode(self, value: object) -> bytes:
         """Encode what the function returned; empty where the result is ignored.

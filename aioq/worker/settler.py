@@ -22,6 +22,7 @@ from aioq.core.outcome import (
     Completed,
     GivenBack,
     Outcome,
+    Parked,
     Retried,
     Unserved,
 )
@@ -156,6 +157,8 @@ def _settlement(delivery: Delivery, outcome: Outcome) -> Settlement:
         argument, value = outcome.delay, b""
     elif isinstance(outcome, Unserved):
         argument, value = outcome.patience_ms, outcome.error
+    elif isinstance(outcome, Parked):
+        argument, value = outcome.holds, b""
     elif isinstance(outcome, Buried):
         argument, value = "", codec.with_reason(outcome.error, outcome.reason)
     else:  # Crashed

@@ -14,14 +14,35 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
+from typing import Protocol
 
+from aioq.core.settings import Settings
 from aioq.worker.stacks import stack_of
-from aioq.worker.worker import Worker
 
 log: logging.Logger = logging.getLogger("aioq.worker")
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _STDERR = 2
+
+
+class Ending(Protocol):
+    """What signals end: a worker, or a scheduler."""
+
+    settings: Settings
+    started: asyncio.Event
+
+    @property
+    def running(self) -> int:
+        """How many jobs run now."""
+        ...
+
+    def drain(self) -> None:
+        """Take no more jobs, and leave when those that run have ended."""
+        ...
+
+    def stop(self) -> None:
+        """Leave now."""
+        ...
 
 
 class Signals:
@@ -32,7 +53,7 @@ class Signals:
     drain: its task is cancelled.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Ending) -> None:
         self._worker = worker
         self._count = 0
         self._is_draining = False

@@ -10,7 +10,7 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -23,16 +23,19 @@ from aioq.broker.scripts import Limit
 from aioq.broker.weather import Weather
 from aioq.core.clock import milliseconds
 from aioq.core.errors import BrokerUnavailable, ConfigurationError
-from aioq.core.options import QueueName
+from aioq.core.options import Weight, queue_name
 from aioq.core.settings import Settings
 from aioq.observe.outage import Outage
 from aioq.worker import startup
 from aioq.worker.consumer import Consumer
 from aioq.worker.executor import Executor
 from aioq.worker.identity import Identity
+from aioq.worker.lanes import Lanes
 from aioq.worker.lease import LeaseKeeper
 from aioq.worker.listener import Listener
+from aioq.worker.reconciling import reconcile
 from aioq.worker.runners import Processes, Threads
+from aioq.worker.scheduler import Scheduler
 from aioq.worker.settler import Settler
 
 if TYPE_CHECKING:
@@ -54,9 +57,10 @@ class Worker:
     Args:
         app: whose tasks to run.
         concurrency: jobs at the same time; default: `Settings.concurrency`.
-        queues: which queues to serve; default: all that the tasks and routes name, and the
-            default one.
+        queues: which queues to serve, the first ones first, or a table of their weights; default:
+            all that the tasks, routes and schedules name, and the default one.
         burst: leave when nothing is ready or running.
+        scheduler: take part in firing schedules.
 
     Raises:
         ConfigurationError: an argument is out of range.
@@ -67,13 +71,15 @@ class Worker:
         app: "Aioq",
         *,
         concurrency: int | None = None,
-        queues: Sequence[str] | None = None,
+        queues: Sequence[str] | Mapping[str, int] | None = None,
         burst: bool = False,
+        scheduler: bool = True,
     ) -> None:
         self.app = app
         self.settings: Settings = app.settings
         self.concurrency: int = _checked(concurrency, self.settings.concurrency)
         self.burst = burst
+        self.fires_schedules = scheduler
         self._queues = _checked_queues(queues) or self.settings.queues
         self.identity: Identity = Identity()
         self.started: asyncio.Event = asyncio.Event()
@@ -87,18 +93,30 @@ class Worker:
         self._draining = asyncio.Event()
         self._is_patient = False
         self._services: _Services | None = None
+        self._declaring: asyncio.Task[None] | None = None
+        self._scheduled: frozenset[str] | None = None
         self._started_at_ms = time.time_ns() // 1_000_000
 
     @property
     def queues(self) -> tuple[str, ...]:
         """The queues this worker serves."""
         if self._queues is not None:
-            return tuple(self._queues)
+            return tuple(dict.fromkeys(self._queues))
         named = {task.definition.queue for task in self.app.tasks.values()}
         for route in self.settings.task_routes.values():
             named.add(route if isinstance(route, str) else route.get("queue"))
+        for annotation in self.settings.task_annotations.values():
+            named.add(annotation.get("queue"))
+        if self._scheduled is None:
+            self._scheduled = self.app.scheduled_queues()
+        named |= self._scheduled
         rest = sorted(name for name in named if name and name != self.settings.default_queue)
         return (self.settings.default_queue, *rest)
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """How often each queue goes first; empty: they go in their order."""
+        return dict(self._queues) if isinstance(self._queues, Mapping) else {}
 
     @property
     def running(self) -> int:
@@ -146,9 +164,14 @@ class Worker:
         self.app.load()
         if not self.app.tasks:
             log.warning("The app %r has no tasks; its jobs will wait.", self.app.name)
+        self._scheduled = self.app.scheduled_queues()
         services = _Services(self)
         services.executor.prepare(self.app.tasks)
         await startup.check(services.broker, self.settings, may_lose=self.may_lose_jobs)
+        await self.app.limits.declare(patience=self.settings.startup_timeout)
+        if self.fires_schedules:
+            patience = self.settings.startup_timeout
+            await reconcile(self.app, services.broker, patience=patience)
         await services.keeper.register(patience=self.settings.startup_timeout)
         self._services = services
         async with AsyncExitStack() as stack:
@@ -170,6 +193,8 @@ class Worker:
                         support.start_soon(self._report_drain, jobs)
                 support.cancel_scope.cancel()
         finally:
+            if self._declaring is not None:
+                self._declaring.cancel()
             with anyio.move_on_after(FLUSH, shield=True) as flushing:
                 await services.settler.finished()
                 services.keeper.stop()
@@ -186,6 +211,8 @@ class Worker:
         """Bring work in until this worker drains."""
         async with anyio.create_task_group() as intake:
             intake.start_soon(services.consumer.run)
+            if self.fires_schedules:
+                intake.start_soon(services.scheduler.run)
             if self.burst:
                 intake.start_soon(self._drain_when_idle)
             self.started.set()
@@ -220,7 +247,7 @@ class Worker:
             raise ConfigurationError(message)
         while True:
             await services.settler.finished()
-            waiting = await services.broker.backlog(services.consumer.lanes)
+            waiting = await services.broker.backlog(services.lanes.all)
             # Asked last: a job may have been handed out while the server counted.
             starting = services.consumer.is_fetching or services.executor.count
             if not (waiting or starting or services.settler.unsettled):
@@ -236,6 +263,10 @@ class Worker:
             except Weather:
                 await asyncio.sleep(0.1)
         self.drain()
+
+    def declare_again(self) -> None:
+        """Say again which limits there are: a server that lost a lease may have lost all."""
+        self._declaring = asyncio.create_task(self.app.limits.declare(patience=None))
 
     def presence(self) -> bytes:
         """What this worker says of itself with every beat."""
@@ -280,20 +311,28 @@ class _Services:
             limits=[Limit(name, task.definition.crash_limit) for name, task in app.tasks.items()],
             presence=worker.presence,
         )
+        self.lanes = Lanes(worker.weights or worker.queues)
         self.consumer = Consumer(
             self.broker,
             self.executor,
             self.settler,
             worker.identity,
             outage,
-            queues=worker.queues,
+            lanes=self.lanes,
             keep_ms=milliseconds(settings.result_expires),
             lost=self.keeper.lost,
         )
         self.listener = Listener(self.broker, worker.identity, outage, revoke=self.executor.revoke)
+        self.scheduler = Scheduler(self.broker, outage)
+        self.listener.on_news = self.scheduler.wake
         self.keeper.on_revokes = self.listener.revoked
         self.keeper.on_registered = worker.on_registered
-        self.keeper.on_lost = [self.executor.lose, self.settler.drop, self.listener.renew]
+        self.keeper.on_lost = [
+            self.executor.lose,
+            self.settler.drop,
+            self.listener.renew,
+            worker.declare_again,
+        ]
 
 
 def _checked(concurrency: int | None, default: int) -> int:
@@ -305,16 +344,25 @@ def _checked(concurrency: int | None, default: int) -> int:
     return concurrency
 
 
-def _checked_queues(queues: Sequence[str] | None) -> tuple[str, ...] | None:
+def _checked_queues(
+    queues: Sequence[str] | Mapping[str, int] | None,
+) -> tuple[str, ...] | dict[str, int] | None:
     if queues is None:
         return None
     if isinstance(queues, str) or not queues:
-        message = f"queues={queues!r} is wrong: it is a list of names, such as ['default']"
+        message = (
+            f"queues={queues!r} is wrong: it is a list of names, such as ['default'], or a table "
+            "of weights, such as {'default': 3, 'mail': 1}"
+        )
         raise ConfigurationError(message)
     for name in queues:
+        queue_name(name)
+    if not isinstance(queues, Mapping):
+        return tuple(dict.fromkeys(queues))
+    for name, weight in queues.items():
         try:
-            msgspec.convert(name, QueueName)
+            msgspec.convert(weight, Weight)
         except msgspec.ValidationError:
-            message = f"queue {name!r} is no name: no spaces, colons, commas or braces"
+            message = f"{weight!r} is no weight for queue {name!r}: a whole number from 1 to 1000"
             raise ConfigurationError(message) from None
-    return tuple(dict.fromkeys(queues))
+    return dict(queues)

@@ -8,7 +8,7 @@ import inspect
 import itertools
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -41,6 +41,15 @@ _TASK_DEFAULTS = {
     "priority": "its route, else `5`",
     "result_expires": "`Settings.result_expires`",
     "executor": '`"loop"` for `async def`, `"thread"` for `def`',
+    "rate_limit": "`None`",
+    "max_concurrency": "`None`",
+}
+_TASK_TYPES = {
+    "rate_limit": 'text such as `"10/m"` (s, m, h, d), a number per second, a `TokenBucket`, or a '
+    "list of these",
+    "max_concurrency": "`int` >= 1, a `Concurrency`, or a list of these",
+    "fair_by": "a function of the task's arguments",
+    "schedule": "`crontab(...)`, `every(...)`, a number of seconds, or a list of these",
 }
 _CALL_MEANINGS = {
     "countdown": "Seconds from now, before which the job does not start.",
@@ -83,7 +92,7 @@ def task_options_table() -> str:
     rows = [
         (
             f"`{field.name}`",
-            describe(field.type),
+            _TASK_TYPES.get(field.name) or describe(field.type),
             _TASK_DEFAULTS.get(field.name) or _default(field),
             documented[field.name],
         )
@@ -165,9 +174,7 @@ def rights_of_roles() -> str:
 def commands() -> str:
     """Every command of the command line, with its help."""
     parts: list[str] = []
-    for name in cli.list_commands(click.Context(cli)):
-        command = cli.get_command(click.Context(cli), name)
-        assert command is not None  # noqa: S101 - narrows the type
+    for name, command in _all_commands(cli):
         with click.Context(command) as context:
             usage = " ".join(["aioq", name, *command.collect_usage_pieces(context)])
             records = [
@@ -177,9 +184,20 @@ def commands() -> str:
             ]
         rows = [(f"`{record[0]}`", _plain(record[1])) for record in records if record]
         help_text = inspect.cleandoc(command.help or "")
-        parts += [f"## aioq {name}", f"```text\n{usage}\n```", help_text]
-        parts.append(table(("option", ""), rows))
+        level = "##" + "#" * name.count(" ")
+        parts += [f"{level} aioq {name}", f"```text\n{usage}\n```", help_text]
+        parts += [table(("option", ""), rows)] if rows else []
     return "\n\n".join(parts)
+
+
+def _all_commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Return each command with its words, and after a group those of the group."""
+    for word in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), word)
+        assert command is not None  # noqa: S101 - narrows the type
+        yield before + word, command
+        if isinstance(command, click.Group):
+            yield from _all_commands(command, f"{before}{word} ")
 
 
 GENERATED: Mapping[str, Callable[[], str]] = {

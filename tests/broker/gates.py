@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from aioq.broker.keys import split_lane, suspects
+from aioq.broker.keys import suspects
 
 
 def wait_of(lane: str, crashes: int) -> str:
     """Return the lane in which a job waits: after two crashes it is that of the suspects."""
-    return suspects(split_lane(lane)[0]) if crashes >= 2 else lane
+    return suspects(lane.rpartition(":")[0]) if crashes >= 2 else lane
 
 
 def place_of(lane: str, crashes: int, holds: object = None) -> str:
@@ -70,8 +70,27 @@ def _wrong_places(gates: set[str], dump: dict[str, Any]) -> Iterator[str]:
             yield f"{name} has only its turn"
         if name.startswith("lg:") and (left := set(value) - gates):
             yield f"{name} names gates that are not there: {left}"
-        if name.startswith("sw:") and f"sl:{name[3:]}" not in dump:
-            yield f"{name} waits for a slot that nobody holds"
+    yield from _forgotten(dump)
+
+
+def _forgotten(dump: dict[str, Any]) -> Iterator[str]:
+    """Each slot that nobody holds and somebody waits for is about to be taken, or passed on."""
+    in_hand = _in_hand(dump)
+    for name in dump:
+        slot = name.removeprefix("sw:")
+        if slot != name and f"sl:{slot}" not in dump and slot not in in_hand:
+            yield f"{name} waits for a slot that nobody holds, and that nobody was woken for"
+
+
+def _in_hand(dump: dict[str, Any]) -> set[str]:
+    """Return the slots of the gates that a fetch will look at; it wakes others for what is left."""
+    return {
+        word
+        for name, gates in dump.items()
+        if name.startswith("hr:") and name[3:].rpartition(":")[0] not in dump.get("qp", set())
+        for gate in gates
+        for word in slots_of(gate)
+    }
 
 
 def _wrong_slots(records: dict[str, Any], dump: dict[str, Any]) -> Iterator[str]:

@@ -128,13 +128,16 @@ class Place:
             self.admin("ZADD", self.keys.leases, until, worker)
 
     def snapshot(self) -> dict[str, "Key"]:
-        """Return all keys, read in one moment, without the prefix and without the clock."""
+        """Return all keys, read in one moment, without the prefix, the clock and the alarms.
+
+        An alarm is gone when it is due, by the server's own clock.
+        """
         rows: list[list[Any]] = self.admin("EVAL", _SNAPSHOT, 0)
         found = {key.decode(): Key(kind.decode(), ttl, value) for key, kind, ttl, value in rows}
         assert all(key.startswith(self.prefix) for key in found), sorted(found)
         names = {key.removeprefix(self.prefix): value for key, value in sorted(found.items())}
         names.pop(CLOCK, None)
-        return names
+        return {name: value for name, value in names.items() if not name.startswith("da:")}
 
     def expiring(self) -> dict[str, int]:
         """Return the milliseconds that each key with an expiry has left."""
@@ -210,7 +213,7 @@ def dumped(keys: Mapping[str, Key]) -> State:
     for name, (kind, _, value) in keys.items():
         if kind == "hash" and not name.startswith("j:"):
             pairs = zip(value[::2], value[1::2], strict=True)
-            found[name] = {field.decode(): each.decode() for field, each in pairs}
+            found[name] = {field.decode(): each.decode(errors="replace") for field, each in pairs}
         elif kind == "hash":
             found[name] = _record(name.removeprefix("j:"), value, entries)
         elif kind == "stream":

@@ -31,3 +31,11 @@ def test_a_delayed_job_counts_from_the_moment_it_is_due(place: Place, clock: Clo
     assert backlog(place, "default:5") == 0
     clock.advance(1)
     assert backlog(place, "default:5") == 1
+
+
+def test_a_delayed_job_of_another_queue_does_not_count(place: Place, clock: Clock) -> None:
+    """Somebody else promotes it, and who serves its queue may be away."""
+    enqueue(place, new_job("a", due="+1000", lane="mail:5"))
+    clock.advance(1000)
+    assert backlog(place, "default:5") == 0
+    assert backlog(place, "default:5", "mail:0") == 1

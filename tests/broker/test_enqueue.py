@@ -99,6 +99,39 @@ def test_only_a_new_earliest_due_time_wakes_a_worker(place: Place, clock: Clock)
     assert place.bells() == 2
 
 
+def test_each_queue_has_an_earliest_due_time_of_its_own(place: Place, clock: Clock) -> None:
+    """Who serves the queue of the earliest of all may be full by then, and looks at nothing."""
+    enqueue(place, new_job("a", due="+1000"), new_job("b", due="+3000", lane="mail:5"))
+    assert (place.bells(), place.bells("mail")) == (1, 1)
+    enqueue(place, new_job("c", due="+4000", lane="mail:9"), new_job("d", due="+2000"))
+    assert (place.bells(), place.bells("mail")) == (1, 1)
+    enqueue(place, new_job("e", due="+2000", lane="mail:0"))
+    assert (place.bells(), place.bells("mail")) == (1, 2)
+
+
+def test_a_due_time_that_has_passed_does_not_hide_the_next_one(place: Place, clock: Clock) -> None:
+    enqueue(place, new_job("a", due="+1000"))
+    place.admin("DEL", place.keys.bell("default"))
+    clock.advance(999)
+    enqueue(place, new_job("b", due="+60000"))
+    assert place.bells() == 0, "who waits for the first will see it"
+    clock.advance(1)
+    enqueue(place, new_job("c", due="+60000"))
+    assert place.bells() == 1
+
+
+def test_what_idle_workers_know_of_is_forgotten_when_it_is_due(place: Place, clock: Clock) -> None:
+    enqueue(place, new_job("a", due="+5000"))
+    assert 0 < place.admin("PTTL", f"{place.prefix}da:default") <= 5000
+    enqueue(place, new_job("b", due="+5000", expires="-1"))  # which is due at once, to end
+    assert place.admin("PTTL", f"{place.prefix}da:default") in {0, 1, -2}
+
+
+def test_jobs_that_are_ready_and_a_due_time_ring_together(place: Place, clock: Clock) -> None:
+    enqueue(place, new_job("a"), new_job("b", due="+10"), new_job("c"), new_job("d", due="+9"))
+    assert place.bells() == 3
+
+
 @pytest.mark.parametrize("due", ["+0", str(START), str(START - 1), "-62135596800000"])
 def test_a_job_that_is_due_already_is_queued_at_once(place: Place, clock: Clock, due: str) -> None:
     enqueue(place, new_job("a", due=due))

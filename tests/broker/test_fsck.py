@@ -555,10 +555,8 @@ async def test_what_a_newer_release_may_have_written_is_left_alone(
     assert busy.snapshot().keys() == before
 
 
-async def test_jobs_that_wait_for_what_a_later_release_has_are_left_alone(busy: Place) -> None:
-    """Parked by a limit, or waiting for other jobs."""
-    for state in ("p", "w"):
-        break_(busy, f"HSET {{p}}j:{state} s {state} t add n 1")
+async def test_jobs_that_wait_for_other_jobs_are_left_to_a_later_release(busy: Place) -> None:
+    break_(busy, "HSET {p}j:w s w t add n 1")
     assert (await examine(busy, repair=True)).findings == []
 
 

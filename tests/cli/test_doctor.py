@@ -45,7 +45,7 @@ def test_a_sound_server_is_shown(shop: Terminal, url: str) -> None:
         "persistence none: a restart of the server loses every job",
     ]
     assert said[4].startswith("memory ")
-    assert said[6:8] == ["workers 1 alive", "jobs 1 record, 0 delayed, 0 dead letters"]
+    assert said[6:8] == ["workers 1 alive", "jobs 1 record, 0 delayed, 0 held, 0 dead letters"]
     assert said[9:] == [
         "QUEUE WAITING RUNNING WORKERS",
         "default 0 1 1",
@@ -75,7 +75,7 @@ def test_what_is_wrong_is_said_and_then_mended(project: Project, busy: Place) ->
         "Sound: 2 problems mended.",
     ]
     assert (sound.exit_code, lines(sound)[-1]) == (0, "Sound.")
-    assert lines(sound)[7] == "jobs 3 records, 1 delayed, 0 dead letters"
+    assert lines(sound)[7] == "jobs 3 records, 1 delayed, 0 held, 0 dead letters"
 
 
 def test_as_json(project: Project, busy: Place) -> None:

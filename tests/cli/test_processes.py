@@ -121,6 +121,14 @@ def test_the_first_worker_introduces_all(several: Terminal) -> None:
     assert running.end().code == 0
 
 
+def test_weights_of_queues_reach_every_worker(several: Terminal) -> None:
+    running = start(several, "--processes", "2", "--queues", "mail:3,default:1", count=2)
+
+    assert "  queues       mail:3, default:1\n" in running.err
+    running.send(signal.SIGTERM)
+    assert running.end().code == 0
+
+
 def test_a_worker_that_is_killed_is_replaced_and_its_job_runs_again_at_once(
     several: Terminal,
 ) -> None:

@@ -31,6 +31,10 @@ def tripwire(project: Project) -> None:
         (["--concurrency", "many"], "'--concurrency': 'many' is not a valid integer range"),
         (["--queues", "a b,c"], "'--queues': 'a b' is no name"),
         (["--queues", ","], "'--queues': give at least one name"),
+        (["--queues", "a:0"], "'--queues': '0' is no weight for 'a': a whole number from 1 to 1"),
+        (["--queues", "a:b:1"], "'--queues': 'a:b' is no name"),
+        (["--queues", "a:3,b"], "'a:3,b' is wrong: give each queue one weight"),
+        (["--queues", "a:3,a:1"], "'a:3,a:1' is wrong: give each queue one weight"),
         (["--log-level", "loud"], "'--log-level': 'loud' is not one of 'debug', 'info'"),
         (["--log-format", "xml"], "'--log-format': 'xml' is not one of 'console', 'json'"),
         (["--url", "http://h"], "the URL 'http://h' has no scheme that is known"),
@@ -94,6 +98,8 @@ def test_a_command_that_imports_no_app_refuses_one(project: Project, command: st
         ("AIOQ_LEASE", "0", "AIOQ_LEASE='0' is wrong: Expected `float` >= 1.0"),
         ("AIOQ_URL", "http://joe:secret@h", "the URL 'http://joe:***@h' has no scheme"),
         ("AIOQ_QUEUES", "a b", "AIOQ_QUEUES='a b' is wrong"),
+        ("AIOQ_QUEUES", "a:3,b", "AIOQ_QUEUES='a:3,b' is wrong: give each queue one weight"),
+        ("AIOQ_QUEUES", "a:0", "AIOQ_QUEUES='a:0' is wrong: Expected `int` >= 1"),
     ],
 )
 @pytest.mark.parametrize("command", ["worker", "dev", "check", "enqueue", "call", "result"])

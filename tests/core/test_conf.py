@@ -26,7 +26,7 @@ MEANT = {
     "result_expires": r"Settings\(result_expires=",
     "task_routes": r"Settings\(task_routes=",
     "task_time_limit": r"task_annotations=\{\"\*\": \{'time_limit'",
-    "beat_schedule": "in a later release",
+    "beat_schedule": r"use app\.beat_schedule = ",
     "task_serializer": "nothing: values travel as MessagePack",
     "enable_utc": "nothing",
     "imports": r"Aioq\(include=",

@@ -12,11 +12,6 @@ from aioq.core.errors import ConfigurationError
 from aioq.core.options import Call, CallOptions, TaskDefinition, TaskOptions
 
 LATER = {
-    "fair_by": print,
-    "max_concurrency": 5,
-    "rate_limit": "10/m",
-    "rate_limit_name": "stripe",
-    "schedule": 30,
     "unique": True,
 }
 """What api.md promises and this release does not serve yet."""

@@ -168,6 +168,9 @@ WRONG = [
     ("log_level", "loud", "loud", "Invalid enum value"),
     ("default_queue", "a b", "a b", "matching regex"),
     ("queues", ["a", "b c"], "a,b c", "matching regex"),
+    ("queues", {"a": 0, "b": 1}, "a:0,b:1", ">= 1"),
+    ("queues", {"a": 1001}, "a:1001", "<= 1000"),
+    ("queues", {"a b": 1}, "a b:1", "matching regex"),
 ]
 
 
@@ -239,7 +242,7 @@ def test_what_is_given_cannot_be_given() -> None:
     ("table", "said"),
     [
         ({"task_annotations": {"*": {"max_retrys": 1}}}, r"\['\*'\]: unknown option 'max_retrys'"),
-        ({"task_annotations": {"a": {"rate_limit": "1/s"}}}, r"\['a'\]: the option rate_limit="),
+        ({"task_annotations": {"a": {"rate_limit": "x"}}}, r"\['a'\]: rate_limit='x' is wrong"),
         ({"task_annotations": {"a": {"priority": 10}}}, r"\['a'\]: priority=10 is wrong"),
         ({"task_routes": {"a": {"ques": "q"}}}, r"\['a'\]: unknown key 'ques'; did you mean"),
         ({"task_routes": {"a": {"priority": 10}}}, r"\['a'\]: priority=10 is wrong"),
@@ -292,3 +295,23 @@ def test_settings_do_not_change() -> None:
 
 def test_values_have_the_types_of_their_fields_however_they_were_given() -> None:
     assert settled("queues", queues=["a", "b"]) == ("a", "b")
+
+
+def test_queues_may_have_weights_wherever_they_are_given(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pyproject(elsewhere, queues={"a": 3, "b": 1})
+    assert settled("queues") == {"a": 3, "b": 1}
+    monkeypatch.setenv("AIOQ_QUEUES", " b:2, a:1 ")
+    assert settled("queues") == {"b": 2, "a": 1}
+    assert list(cast("dict[str, int]", settled("queues"))) == ["b", "a"]
+    assert settled("queues", queues={"c": 9}) == {"c": 9}
+
+
+@pytest.mark.parametrize("text", ["a:3,b", "a:3,a:1"])
+def test_each_queue_has_one_weight_or_none_has_any(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIOQ_QUEUES", text)
+    with pytest.raises(ConfigurationError, match=f"AIOQ_QUEUES='{text}' is wrong: give each queue"):
+        Aioq()

@@ -9,7 +9,6 @@ import asyncio
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import pytest
@@ -25,16 +24,16 @@ from hypothesis.stateful import (
 )
 
 from aioq.broker import broker as broker_module
-from aioq.broker import scripts
+from aioq.broker import limits, queues, scripts
 from aioq.broker.broker import Broker
 from aioq.broker.scripts import Delivery, Limit, NewJob, Reaped, Settlement, Update
 from aioq.broker.topology import parse
 from aioq.core.errors import AioqError
 from tests.broker import calls
 from tests.broker.clock import Clock
-from tests.broker.fsck import place_of
-from tests.broker.place import Place, dumped, new_job
-from tests.model.model import Model
+from tests.broker.gates import is_gate, slots_of, wait_of
+from tests.broker.place import Place, State, dumped, new_job
+from tests.model.model import FINAL, Got, Model
 
 pytestmark = pytest.mark.broker
 T = TypeVar("T")
@@ -42,11 +41,27 @@ T = TypeVar("T")
 LANES = ["mail:9", "default:5", "default:0"]
 SUSPECTS = ["default:z", "mail:z"]
 WORKERS = ["w1", "w2", "w3"]
-LIMITS = {"fragile": 0, "tough": math.inf}
+DEATHS = {"fragile": 0, "tough": math.inf}
+LIMITS = {"b:send": "2 1000000 3", "b:all": "1 2000000 2", "c:mail": "2", "c:key": "1"}
+CHANGES = {"b:send": ["5 1000000 1", "1 3000000 4", ""], "c:mail": ["1", "3", ""]}
+HOLDS = [
+    "b:send:",
+    "b:send:=2",
+    "c:mail:",
+    "f:a c:mail:",
+    "f:b c:mail:",
+    "f:a",
+    "b:send: c:mail:",
+    "b:all: b:send:x",
+    "c:key:x c:mail:",
+    "o:nightly",
+]
 DEAD_MAX = 2
 KEEP_MS = 3_600_000
 LEASE_MS = 30_000
-IGNORED = re.compile(r"(b|sv|w):.*|l|o|ss")
+ENOUGH = 300
+"""Rounds after which no job can be left whose limits were kept as they are, and no more."""
+IGNORED = re.compile(r"(b|sv|w|da|h[plqr]|sw|lg|tb):.*|l|o|ss|lc|lr")
 """What follows from the rest, and is checked for itself."""
 
 PAUSES = st.sampled_from([0, 1, 10, 500])
@@ -66,12 +81,11 @@ class Word(NamedTuple):
     value: bytes
 
 
-OPS = st.sampled_from("ccrrfnnulll")
+OPS = st.sampled_from("ccrrfnnulllp")
 WORD = st.builds(Word, PICK, OPS, PAUSES, st.sampled_from([b"small", b"large" * 20]))
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """A delivery as its worker remembers it, for as long as it likes."""
 
     job_id: bytes
@@ -95,7 +109,13 @@ class Machine(RuleBasedStateMachine):
         self.clock = Clock(self.place)
         self.patch.setattr("aioq.broker.scripts.load", Clock.load)
         self.patch.setattr(broker_module, "DEAD_LETTERS", DEAD_MAX)
-        self.model = Model(self.clock.now_ms, DEAD_MAX, LIMITS)
+        self.model = Model(self.clock.now_ms, DEAD_MAX, DEATHS, LIMITS)
+        declared = [limits.Numbers(*each) for each in LIMITS.items()]
+        self.place.run(
+            limits.declare(
+                self.place.prefix, source="app", version=1, complete=True, limits=declared
+            )
+        )
         self.enqueued: list[list[NewJob]] = []
         self.held: list[Held] = []
         self.said: list[list[Settlement]] = []
@@ -104,7 +124,7 @@ class Machine(RuleBasedStateMachine):
         for worker in WORKERS:
             self._register(worker)
         for index, lane in enumerate(LANES * 2):
-            self._enqueue([new_job(f"first {index}", lane=lane, task=list(LIMITS)[index % 2])])
+            self._enqueue([new_job(f"first-{index}", lane=lane, task=list(DEATHS)[index % 2])])
 
     async def _open(self) -> Broker:
         topology = parse(self.place.url, prefix=self.place.prefix)
@@ -114,11 +134,32 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "broker"):
             return
         try:
+            self._run_all()
             self._empty()
         finally:
             self.runner.run(self.broker.aclose())
             self.runner.close()
             self.patch.undo()
+
+    def _run_all(self) -> None:
+        """Give one worker time: every job comes to its end, however little its limits allow."""
+        for queue in sorted(self.model.paused):
+            self.pause(queue, pauses=False)
+        for worker in WORKERS:
+            self._reap(worker, 250, is_crash=False)
+        for _ in range(ENOUGH):
+            self._tend(WORKERS[0])
+            self._fetch(WORKERS[0], 250, [*SUSPECTS, *LANES], is_lost=False)
+            running = [name for name, job in self.model.jobs.items() if job["state"] == "running"]
+            if running:
+                words = [self._held(name) for name in running]
+                self._settle([Settlement(*each, "c", KEEP_MS, b"R") for each in words])
+            elif all(job["state"] in FINAL for job in self.model.jobs.values()):
+                return
+            else:
+                self.advance(2000, set())
+        left = {name: job for name, job in self.model.jobs.items() if job["state"] not in FINAL}
+        raise AssertionError(f"these never end: {left}")
 
     def _empty(self) -> None:
         """Revoke what is left and let everybody leave: only what expires may remain (G13)."""
@@ -131,7 +172,7 @@ class Machine(RuleBasedStateMachine):
     @rule(
         count=st.integers(1, 4),
         lane=st.sampled_from(LANES),
-        task=st.sampled_from(["add", "add", *LIMITS]),
+        task=st.sampled_from(["add", "add", *DEATHS]),
         due=OFTEN_NONE,
         expires=OFTEN_NONE,
     )
@@ -145,6 +186,44 @@ class Machine(RuleBasedStateMachine):
                 for n in range(first, first + count)
             ]
         )
+
+    @rule(
+        count=st.integers(1, 4),
+        lane=st.sampled_from(LANES),
+        holds=st.sampled_from(HOLDS),
+        due=OFTEN_NONE,
+        expires=OFTEN_NONE,
+    )
+    def enqueue_held(
+        self, count: int, lane: str, holds: str, due: int | None, expires: int | None
+    ) -> None:
+        """Jobs of a task with limits."""
+        first, lane = len(self.model.jobs), f"{lane} {holds}"
+        self._enqueue(
+            [
+                new_job(f"{n:03}", lane=lane, due=_after(due), expires=_after(expires))
+                for n in range(first, first + count)
+            ]
+        )
+
+    @rule(field=st.sampled_from(list(CHANGES)), pick=PICK)
+    def change_limit(self, field: str, pick: int) -> None:
+        """Those who wait for it are told."""
+        numbers = _picked(CHANGES[field], pick)
+        prefix = self.place.prefix
+        assert self.place.run(limits.change(prefix, limit=field, numbers=numbers))
+        while self.place.run(limits.wake(prefix, limit=field, most=2)) == 2:
+            pass
+        self.model.gates.change(field, numbers)
+
+    @rule(queue=st.sampled_from(["default", "mail"]), pauses=st.booleans())
+    def pause(self, queue: str, *, pauses: bool) -> None:
+        """Or resume."""
+        paused = self.model.paused
+        call = queues.pause if pauses else queues.resume
+        changed = self.place.run(call(self.place.prefix, queue=queue))
+        assert changed == ((queue in paused) != pauses)
+        paused.add(queue) if pauses else paused.discard(queue)
 
     @rule(
         job_id=st.sampled_from(["mine", "yours"]),
@@ -170,6 +249,9 @@ class Machine(RuleBasedStateMachine):
     @rule(worker=A_WORKER, is_new=st.booleans())
     def tend(self, worker: str, *, is_new: bool) -> None:
         """Ask for a lease, or renew it."""
+        self._tend(worker, is_new=is_new)
+
+    def _tend(self, worker: str, *, is_new: bool = True) -> None:
         if is_new:
             self._register(worker)
         self._beat(worker)
@@ -230,21 +312,27 @@ class Machine(RuleBasedStateMachine):
         fetching = self.broker.fetch(worker, epoch=epoch, room=room, keep_ms=KEEP_MS, lanes=places)
         fetched = self.runner.run(fetching)
         if not model.workers.is_alive(worker):
-            assert fetched == (-1, 0, [], [])
+            assert fetched == (-1, 0, [], False, [])
             return
-        expected = model.fetch(worker, room, places)
-        assert [each.job_id.decode() for each in fetched.deliveries] == expected
         assert fetched.dropped == []
-        for name, delivery in zip(expected, fetched.deliveries, strict=True):
-            self._check(name, delivery, places)
+        count = len(places)
+        got = [
+            Got(each.job_id.decode(), places[each.lane % count], each.lane >= count)
+            for each in fetched.deliveries
+        ]
+        model.fetch(worker, room, places, got, self._has_ended)
+        for each, delivery in zip(got, fetched.deliveries, strict=True):
+            self._check(each, delivery)
             if not is_lost:
                 self.held.append(Held(delivery.job_id, delivery.entry_id))
 
-    def _check(self, name: str, delivery: Delivery, places: list[str]) -> None:
-        job, model = self.model.jobs[name], self.model
+    def _check(self, got: Got, delivery: Delivery) -> None:
+        name, model = got.name, self.model
+        job = model.jobs[name]
         assert delivery.payload == model.payloads[name]
         assert delivery.task.decode() == job["task"]
-        assert places[delivery.lane] == place_of(job["lane"], job.get("crashes", 0))
+        assert got.place == wait_of(job["lane"], job.get("crashes", 0))
+        assert got.is_gated == ("holds" in job)
         assert delivery.retries == job.get("retries", 0)
         assert delivery.deliveries == job.get("ended", 0) + 1
         assert delivery.due_ms == job.get("due", 0)
@@ -349,8 +437,13 @@ class Machine(RuleBasedStateMachine):
         assert reaped == (most - room, done != dead, done)
 
     def _is_running(self, name: str) -> bool:
-        state = self.place.admin("HGET", f"{self.place.prefix}j:{name}", "s")
-        return state == b"r"
+        return self._state(name) == b"r"
+
+    def _has_ended(self, name: str) -> bool:
+        return self._state(name) == b"x"
+
+    def _state(self, name: str) -> bytes:
+        return self.place.admin("HGET", f"{self.place.prefix}j:{name}", "s")
 
     @rule(
         ms=st.sampled_from([0, 1, 10, 500, 4000, 10_000, 16_000, 40_000]),
@@ -378,8 +471,31 @@ class Machine(RuleBasedStateMachine):
             if not IGNORED.fullmatch(name) and not self._is_left_over(name)
             if value or not name.startswith("s:")
         }
+        self._check_waits(dumped(keys))
+        sleeping = {each for each in dump.get("d", {}) if is_gate(each)}
+        dump["d"] = {each: due for each, due in dump.get("d", {}).items() if each not in sleeping}
+        if not dump["d"]:
+            del dump["d"]
         expected = self.model.dump()
         assert dump == {name: expected[name] for name in expected if not self._is_left_over(name)}
+
+    def _check_waits(self, dump: State) -> None:
+        """No job waits that could start: its gate is looked at next, or something is in its way."""
+        gates, now = self.model.gates, self.model.now
+        for gate, due in dump.get("d", {}).items():
+            head = is_gate(gate) and gates.head(gate)
+            assert not head or due <= now or self.model.obstacles(head), f"{gate} sleeps too long"
+        woken = {
+            word
+            for name in dump
+            if name.startswith("hr:")
+            for gate in dump[name]
+            for word in slots_of(gate)
+        }
+        for name in dump:
+            slot = name.removeprefix("sw:")
+            is_free = name != slot and len(gates.holders(slot)) < gates.capacity(slot)
+            assert not is_free or slot in woken, f"{name} waits for a slot that is free"
 
     def _is_left_over(self, name: str) -> bool:
         """The error of an earlier try stays until it expires where a job failed or expired."""
@@ -397,7 +513,7 @@ def _after(ms: int | None) -> str:
 
 def _settlement(held: Held, word: Word) -> Settlement:
     op, pause = word.op, word.pause
-    given = {"c": KEEP_MS if pause else 0, "f": "", "l": "", "u": pause * 100}
+    given = {"c": KEEP_MS if pause else 0, "f": "", "l": "", "u": pause * 100, "p": "c:mail:"}
     return Settlement(held.job_id, held.entry_id, op, given.get(op, f"+{pause}"), word.value)
 
 

@@ -14,6 +14,7 @@ from aioq.core.outcome import (
     Crashed,
     GivenBack,
     Outcome,
+    Parked,
     Retried,
     Unserved,
     decide,
@@ -120,6 +121,8 @@ def settlement(delivery: Delivery, outcome: Outcome) -> Settlement:
         argument, value = outcome.delay, b""
     elif isinstance(outcome, Unserved):
         argument, value = outcome.patience_ms, outcome.error
+    elif isinstance(outcome, Parked):
+        argument, value = outcome.holds, b""
     else:
         argument, value = "", outcome.error
     return Settlement(delivery.job_id, delivery.entry_id, outcome.op, argument, value)

@@ -7,15 +7,18 @@ from typing import Any, NoReturn, assert_type
 from aioq import (
     CONTEXT,
     Aioq,
+    Concurrency,
     Context,
     DeadLetter,
     Job,
     JobInfo,
     JobState,
+    LimitInfo,
     Progress,
     Settings,
     Signature,
     TaskFailed,
+    TokenBucket,
     current_job,
     task,
 )
@@ -62,6 +65,25 @@ async def limited() -> bool:
 
 @app.task(executor="process", time_limit=None, soft_time_limit=None, max_crashes=1)
 def limited_in_a_process() -> None: ...
+
+
+def by_user(user_id: int, **_: object) -> int:
+    return user_id
+
+
+@app.task(rate_limit="10/m", max_concurrency=5, fair_by=by_user)
+async def paced(user_id: int) -> None: ...
+
+
+@app.task(
+    rate_limit=["10/s", TokenBucket(5, per=60, burst=9, key=by_user, cost=lambda: 2)],
+    max_concurrency=[3, Concurrency(1, key=by_user, name="database")],
+)
+async def paced_in_many_ways(user_id: int) -> None: ...
+
+
+@app.task(rate_limit=TokenBucket(0.5), rate_limit_name="stripe", max_concurrency=None)
+async def paced_with_others(user_id: int) -> None: ...
 
 
 @app.task(bind=False)
@@ -162,6 +184,17 @@ async def dead_letters() -> None:
     assert_type(await letters.replay("id"), Job[Any])
     assert_type(await letters.replay_all(), int)
     assert_type(await letters.discard("id"), bool)
+
+
+async def limits() -> None:
+    limiter = app.limiter("stripe", TokenBucket(100, per=60), key="a")
+    async with limiter.acquire(cost=3):
+        assert_type(await limiter.acquire(), None)
+    assert_type(await limiter.try_acquire(), bool)
+    await app.limits.set("stripe", "10/m")
+    await app.limits.set("stripe", Concurrency(5))
+    await app.limits.reset("stripe")
+    assert_type(await app.limits.list(key=7), list[LimitInfo])
 
 
 async def contexts(ctx: Context) -> None:

@@ -14,18 +14,20 @@ local MOST = 250
 -- include lane
 -- include waiting
 
-local is_paused = {}
-for _, queue in ipairs(call('SMEMBERS', prefix .. 'qp')) do is_paused[queue] = true end
+local is_open = {}
+for _, lane in ipairs(ARGV) do is_open[queue_of(lane)] = true end
+for _, queue in ipairs(call('SMEMBERS', prefix .. 'qp')) do is_open[queue] = false end
 
 local jobs = 0
 local due = call('ZRANGEBYSCORE', prefix .. 'd', '-inf', now_ms, 'LIMIT', 0, MOST)
 for _, member in ipairs(due) do
   local is_gate = string.find(member, ' ', 1, true)
-  if not is_gate then jobs = jobs + 1 end
+  local lane = not is_gate and (call('HGET', prefix .. 'j:' .. member, 'q') or COMMON_LANE)
+  if lane and is_open[queue_of(lane)] then jobs = jobs + 1 end
 end
 -- So many have yet to be promoted that more jobs may be among the rest.
-if #due == MOST then jobs = jobs + call('ZCOUNT', prefix .. 'd', '-inf', now_ms) - MOST end
+if #due == MOST then jobs = jobs + call('ZCOUNT', prefix .. 'd', '-inf', now_ms) - MOST + 1 end
 for _, lane in ipairs(ARGV) do
-  if not is_paused[queue_of(lane)] then jobs = jobs + waiting(lane) end
+  if is_open[queue_of(lane)] then jobs = jobs + waiting(lane) end
 end
 return jobs

@@ -30,11 +30,9 @@ if is_plain and not string.find(ARGV[4], ' ', 1, true) then
       call('HSET', record, 's', 'q', 't', ARGV[5], 'i', entry_id, 'q', lane)
     end
     call('SADD', prefix .. 'l', lane)
-    local queue = string.sub(lane, 1, -3) -- a priority has one digit
-    local bell = prefix .. 'b:' .. queue
-    if call('LLEN', bell) < 16 and call('SISMEMBER', prefix .. 'qp', queue) == 0 then
-      call('RPUSH', bell, '')
-    end
+    -- Also where the queue is paused: that wakes a worker in vain, which costs less than to ask here.
+    local bell = prefix .. 'b:' .. string.sub(lane, 1, -3) -- a priority has one digit
+    if call('LLEN', bell) < 16 then call('RPUSH', bell, '') end
   end
   return '1'
 end

@@ -42,6 +42,8 @@ function gates()
   -- include park
   -- include bucket
   -- include slots
+  -- include yield
+  -- include fresh
   -- include gate
   return take_gates
 end
@@ -52,7 +54,6 @@ end
 if tonumber(call('HGET', prefix .. 'e', worker) or 0) > epoch then
   return redis.error_reply('ERR this fetch comes too late')
 end
-
 
 local due = call('ZRANGEBYSCORE', prefix .. 'd', '-inf', now_ms, 'LIMIT', 0, PROMOTED)
 if #due > 0 then
@@ -94,6 +95,11 @@ end
 
 -- Tokens of an empty queue wake nobody for anything, but for suspects that were not asked for here;
 -- a queue with a rest wakes one more worker.
+if take_gates then -- a gate may have woken another, of a lane that was done with
+  for index, flag in ipairs(call('SMISMEMBER', prefix .. 'l', unpack(ARGV, FIRST_LANE))) do
+    if flag == 1 then empty[queue_of(ARGV[FIRST_LANE + index - 1])] = false end
+  end
+end
 for queue, is_empty in pairs(empty) do
   if is_empty and call('SMISMEMBER', prefix .. 'l', queue .. ':z')[1] == 0 then
     call('DEL', prefix .. 'b:' .. queue)

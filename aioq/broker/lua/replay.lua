@@ -21,7 +21,7 @@ local FIRST_JOB = 2
 -- include delay
 
 call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
-local verdicts, arrivals = {}, {}
+local verdicts = {}
 
 -- Queue one job; return its verdict.
 local function replay(job_id)
@@ -46,14 +46,14 @@ local function replay(job_id)
     -- It ran in another stream, where an entry of this millisecond may have the id that it would get
     -- here, and the fence would let a late word about that one pass.
     call('HSET', key, 's', 'd', 'd', now_ms + 1)
-    delay(job_id, now_ms + 1, payload)
+    delay(job_id, now_ms + 1, payload, queue)
   end
-  arrivals[queue] = (arrivals[queue] or 0) + 1
+  ring_later(queue, 1)
   return 'K'
 end
 
 for index = FIRST_JOB, #ARGV do
   verdicts[#verdicts + 1] = replay(ARGV[index])
 end
-for queue, jobs in pairs(arrivals) do ring(queue, jobs) end
+ring_all()
 return table.concat(verdicts)

@@ -24,6 +24,8 @@ local MISSED_MS = 600000
 -- include ring
 -- include park
 -- include slots
+-- include bucket
+-- include yield
 -- include silence
 -- include stream
 
@@ -57,7 +59,8 @@ for index = FIRST_JOB, #ARGV do
       remove_if_empty(place)
       release(job_id, record[HOLDS])
     elseif state == 'p' then
-      unpark(job_id, wait_of(record[LANE], record[CRASHES]), record[HOLDS] or '')
+      local gate = unpark(job_id, wait_of(record[LANE], record[CRASHES]), record[HOLDS] or '')
+      if gate then yield(gate) end
       call('DEL', prefix .. 'y:' .. job_id)
       silence(queue_of(record[LANE] or COMMON_LANE))
     end

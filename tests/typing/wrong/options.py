@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from aioq import Aioq, Context, Settings, task
+from aioq import Aioq, Context, Settings, TokenBucket, task
 
 app = Aioq(nonsense=1)  # error
 Aioq(settings=Settings(leese=3))  # error
@@ -18,8 +18,16 @@ async def first() -> None: ...
 async def second() -> None: ...
 
 
-@app.task(rate_limit="10/m")  # error
+@app.task(max_concurrency="10")  # error
 async def third() -> None: ...
+
+
+@app.task(rate_limit=TokenBucket("10/m"))  # error
+async def paced() -> None: ...
+
+
+@app.task(fair_by="tenant")  # error
+async def fair() -> None: ...
 
 
 @app.task(executor="gpu")  # error

@@ -28,6 +28,7 @@ local SLACK_MS = 2000 -- what expires in the same moment goes a little earlier o
 -- include finish
 -- include enqueued
 -- include park
+-- include slots
 -- include again
 -- include bury
 -- include revoked
@@ -35,7 +36,9 @@ local SLACK_MS = 2000 -- what expires in the same moment goes a little earlier o
 -- include stream
 -- include found
 -- include mend
+-- include group
 -- include entry
+-- include places
 
 if repair then call('DEL', prefix .. '~') end -- a write that a full server allows
 local bytes = 0
@@ -112,15 +115,14 @@ local function check(job_id)
   end
   local look = CHECKS[state]
   if not look then
-    if state ~= 'p' and state ~= 'w' then found('state-unknown', job_id, state or 'none') end
+    if state ~= 'w' then found('state-unknown', job_id, state or 'none') end
     return
   end
   if left_ms >= 0 then found('live-expires', job_id, state, persist(key)) end
   local place = place_of(record[LANE], record[CRASHES], record[HOLDS])
   if not look(job_id, record, place, due) then return end
-  local is_delayed = state == 'd'
-  local has_body = not is_delayed and call('EXISTS', body) == 1
-  check_rest(job_id, state, has_body, not is_delayed and due, died)
+  local has_body = state ~= 'd' and state ~= 'p' and call('EXISTS', body) == 1
+  check_rest(job_id, state, has_body, state ~= 'd' and due, died)
 end
 
 local checked = 0

@@ -17,6 +17,7 @@ local KEEP_MS = 600000
 
 -- include found
 -- include mend
+-- include agenda
 
 if repair then call('DEL', prefix .. '~') end -- a write that a full server allows
 
@@ -77,6 +78,8 @@ for at = FIRST, #ARGV, STRIDE do
       check_epochs(name)
     elseif string.sub(name, 1, 3) == 'cx:' and not has_lease(string.sub(name, 4)) then
       found('revokes-left', name, '', drop(prefix .. name))
+    else
+      check_agenda(name)
     end
   end
 end

@@ -25,6 +25,7 @@ local stream = prefix .. 's:' .. lane
 -- include silence
 -- include stream
 -- include found
+-- include group
 -- include entry
 
 if repair then call('DEL', prefix .. '~') end -- a write that a full server allows
@@ -44,17 +45,29 @@ local function list(index)
   end
 end
 
+-- Whether gates of the lane are ready; '' is none, and only says whose turn it is.
+local function check_ready()
+  local gates = call('ZRANGE', prefix .. 'hr:' .. lane, 0, 1)
+  if #gates ~= 1 or gates[1] ~= '' then return #gates > 0 end
+  found('turn-left', lane, '', function()
+    call('DEL', prefix .. 'hr:' .. lane)
+    return 'removed'
+  end)
+  return false
+end
+
 local function check_lane(group, size)
   local is_seen = call('SISMEMBER', prefix .. 'l', lane) == 1
   local has_group = call('SISMEMBER', prefix .. 'ss', lane) == 1
   if has_group and not group then found('group-gone', lane, '', unlist('ss')) end
   if group and not has_group then found('group-unlisted', lane, '', list('ss')) end
-  if call('EXISTS', stream) == 0 then
+  local has_gates = check_ready()
+  if call('EXISTS', stream) == 0 and not has_gates then
     if is_seen then found('lane-gone', lane, '', unlist('l')) end
     return
   end
   local last = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-  if not is_seen and last and not was_handed_out(lane, last[1]) then
+  if not is_seen and (has_gates or last and not was_handed_out(lane, last[1])) then
     found('lane-unlisted', lane, '', list('l'))
   end
   local consumers = group and call('XINFO', 'CONSUMERS', stream, 'w') or {}
@@ -65,7 +78,7 @@ local function check_lane(group, size)
       found('worker-unleased', consumer.name, lane .. ' (holds ' .. consumer.pending .. ')')
     end
   end
-  if size == 0 and #consumers == 0 then
+  if size == 0 and #consumers == 0 and call('EXISTS', stream) == 1 then
     found('lane-empty', lane, '', function()
       remove_if_empty(lane)
       return 'removed'
@@ -83,7 +96,7 @@ local function rescue(job_id, record, entry_id, payload)
   return 'kept'
 end
 
-local KNOWN = { q = true, r = true, d = true, c = true, f = true, x = true }
+local KNOWN = { q = true, r = true, d = true, p = true, c = true, f = true, x = true }
 
 local function check_entry(entry_id, fields)
   local name = lane .. ' ' .. entry_id

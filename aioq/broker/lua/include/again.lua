@@ -6,7 +6,7 @@ local function again(job_id, record, due_ms, payload)
   call('HDEL', key, 'b', 'm', 'o', 'p')
   if due_ms > now_ms then
     call('HSET', key, 's', 'd', 'd', due_ms)
-    if delay(job_id, due_ms, payload) then set_alarms(queue_of(lane)) end
+    delay(job_id, due_ms, payload, queue_of(lane))
   elseif record[HOLDS] then
     call('HSET', key, 's', 'p')
     park(job_id, lane, record[HOLDS], payload)

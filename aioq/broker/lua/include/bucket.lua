@@ -58,10 +58,6 @@ local function wait_us(bucket, tokens)
   return math.max(math.ceil((tokens * bucket.per_us - bucket.level) / bucket.rate), 0)
 end
 
-local function available(bucket)
-  return math.floor(bucket.level / bucket.per_us)
-end
-
 local function write_bucket(bucket)
   local full_ms = math.ceil((bucket.capacity - bucket.level) / bucket.rate / 1000)
   local stored = string.format('%.0f %.0f %.0f %s %.0f %.0f', bucket.level, now_us, bucket.per_us,

@@ -1,18 +1,4 @@
--- What is known of an entry of a lane, beside its job's record.
-local groups = {}
-
-local function group_of(lane)
-  if groups[lane] == nil then
-    groups[lane] = false
-    local all = redis.pcall('XINFO', 'GROUPS', prefix .. 's:' .. lane)
-    for _, flat in ipairs(all.err and {} or all) do
-      local group = {}
-      for n = 1, #flat, 2 do group[flat[n]] = flat[n + 1] end
-      if group.name == 'w' then groups[lane] = group end
-    end
-  end
-  return groups[lane]
-end
+-- What is known of an entry of a lane, beside its job's record.  Needs `group`.
 
 -- Whether the group has gone past it, so that no fetch brings it any more.
 local function was_handed_out(lane, entry_id)

@@ -11,9 +11,7 @@ local function read_gate(gate)
     if string.byte(word) == 98 then
       buckets[word] = read_bucket(string.sub(word, 3))
     else
-      local _, _, kind, name = string.find(word, '^(%a):([^:]*)')
-      local capacity = kind == 'o' and 1 or tonumber(limit_of(kind, name))
-      if capacity then slots[word] = capacity - call('SCARD', prefix .. 'sl:' .. word) end
+      slots[word] = free_slots(word)
     end
   end
   return buckets, slots
@@ -87,7 +85,7 @@ local function pass(gate, lane, most, start)
     local line = prefix .. 'hq:' .. gate .. ' ' .. fair
     local job_id = call('ZRANGE', line, 0, 0)[1] or ''
     local key, body = prefix .. 'j:' .. job_id, prefix .. 'y:' .. job_id
-    local record = call('HMGET', key, 's', 'x', 't', 'e', 'a', 'd', 'w', 'n', 'h')
+    local record = call('HMGET', key, 's', 'x', 't', 'e', 'a', 'd', 'w', 'n', 'h', 'i')
     if record[1] ~= 'p' then -- nothing that is ours
       advance(lane, turns, line, fair, job_id)
     elseif record[2] and tonumber(record[2]) <= now_ms then
@@ -109,6 +107,7 @@ local function pass(gate, lane, most, start)
   end
   if call('EXISTS', turns) == 1 then return false end
   shut_gate(gate)
+  yield(gate)
   return true
 end
 
@@ -116,13 +115,13 @@ end
 local function take_gates(lane, index, most)
   local ready_gates, held = prefix .. 'hr:' .. lane, lane .. 'h'
   local left = room - most
-  -- First, so that the group is there; what is found was left by somebody else's repairs.
-  local entries = read(held, most)
+  -- What is found was left by somebody else's repairs.  Reading a stream that is not there makes it.
+  local entries = call('EXISTS', prefix .. 's:' .. held) == 1 and read(held, most) or {}
   if entries.err then return false, entries end
   for _, entry in ipairs(entries) do take_entry(held, index, entry) end
   local before = size
   local function start(job_id, record, payload)
-    local entry_id = call('XADD', prefix .. 's:' .. held, '*', 'j', job_id, 'p', payload)
+    local entry_id = add_entry_after(record[10], prefix .. 's:' .. held, job_id, payload)
     local begun_ms = now_ms - (record[8] or now_ms)
     local key = prefix .. 'j:' .. job_id
     call('HSET', key, 's', 'r', 'i', entry_id, 'o', worker, 'b', begun_ms)

@@ -32,7 +32,7 @@ local function make(job_id, lane_and_holds, task, due, expires, nonce, payload)
     note('d', due)
     note('n', now_ms)
     -- It ends as soon as it expires, even where that is before it is due.
-    if delay(job_id, expires and math.min(due, expires) or due, payload) then set_alarms(queue) end
+    delay(job_id, expires and math.min(due, expires) or due, payload, queue)
   elseif holds then
     fields[2] = 'p'
     note('n', now_ms)

@@ -61,23 +61,32 @@ local function park(job_id, lane, holds, payload)
   if is_first then open_gate(gate) end
 end
 
--- Forget a gate at which nobody waits any more.
+-- Forget a gate at which nobody waits any more; return it where a fetch was to look at it.
 local function shut_gate(gate)
-  call('ZREM', prefix .. 'hr:' .. lane_of(gate), gate)
+  local lane = lane_of(gate)
+  local ready_gates = prefix .. 'hr:' .. lane
+  local was_ready = call('ZREM', ready_gates, gate) == 1
+  local left = was_ready and call('ZRANGE', ready_gates, 0, 1) or { gate }
+  if #left == 0 or #left == 1 and left[1] == '' then -- '': whose turn it is
+    call('DEL', ready_gates)
+    if call('EXISTS', prefix .. 's:' .. lane) == 0 then call('SREM', prefix .. 'l', lane) end
+  end
   call('ZREM', prefix .. 'd', gate)
   for word in limits_of(gate) do
     call('SREM', prefix .. 'lg:' .. limit_name(word), gate)
     call('ZREM', prefix .. 'sw:' .. word, gate)
   end
+  return was_ready and gate or nil
 end
 
--- Take a job out of its line.
+-- Take a job out of its line; return its gate where a fetch was to look at it, and need not now.
 local function unpark(job_id, lane, holds)
   local gate, fair = gate_of(lane, holds)
   local turns, line = prefix .. 'hl:' .. gate, prefix .. 'hq:' .. gate .. ' ' .. fair
   call('ZREM', line, job_id)
   call('ZREM', prefix .. 'hp:' .. lane, job_id)
-  if call('EXISTS', line) == 1 then return end
+  if call('EXISTS', line) == 1 then return nil end
   call('ZREM', turns, fair)
-  if call('EXISTS', turns) == 0 then shut_gate(gate) end
+  if call('EXISTS', turns) == 1 then return nil end
+  return shut_gate(gate)
 end

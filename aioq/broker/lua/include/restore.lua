@@ -13,6 +13,10 @@ end
 local function give_up(job_id, record)
   date(record)
   call('ZREM', prefix .. 'd', job_id)
+  release(job_id, record[HOLDS])
+  if record[STATE] == 'p' then
+    unpark(job_id, wait_of(record[LANE], record[CRASHES]), record[HOLDS] or '')
+  end
   if record[REVOKE] then
     call('DEL', prefix .. 'y:' .. job_id)
     revoked(job_id, record, tonumber(record[REVOKE]))
@@ -30,7 +34,12 @@ local function restored(job_id, record, place, payload)
   date(record)
   call('DEL', body)
   if record[STATE] == 'r' then
+    release(job_id, record[HOLDS])
     again(job_id, record, now_ms, payload)
+  elseif record[HOLDS] then
+    call('HSET', prefix .. 'j:' .. job_id, 'n', record[ENQUEUED], 's', 'p')
+    park(job_id, wait_of(record[LANE], record[CRASHES]), record[HOLDS], payload)
+    return 'parked'
   else
     call('HSET', prefix .. 'j:' .. job_id, 'n', record[ENQUEUED])
     ready(job_id, place, payload)
@@ -74,20 +83,47 @@ function CHECKS.r(job_id, record, place)
   end)
 end
 
-function CHECKS.d(job_id, record, place, due)
+-- Whether the payload is there, for a job that is in no stream.
+local function has_payload(job_id, record, code)
   local body = prefix .. 'y:' .. job_id
   local left_ms = call('PTTL', body)
-  if left_ms == -2 then
-    found('delayed-lost', job_id, '', function() return give_up(job_id, record) end)
-    return
-  end
-  if left_ms >= 0 then found('payload-expires', job_id, '', persist(body)) end
+  if left_ms >= 0 then found('payload-expires', job_id, record[STATE], persist(body)) end
+  if left_ms ~= -2 then return true end
+  found(code, job_id, '', function() return give_up(job_id, record) end)
+  return false
+end
+
+function CHECKS.d(job_id, record, place, due)
+  if not has_payload(job_id, record, 'delayed-lost') then return end
   if not due then
     found('delayed-unlisted', job_id, '', function()
       local when = call('HMGET', prefix .. 'j:' .. job_id, 'd', 'x')
       local due_ms = tonumber(when[1]) or now_ms
       call('ZADD', prefix .. 'd', math.min(due_ms, tonumber(when[2]) or due_ms), job_id)
       ring(queue_of(place), 1)
+      return 'listed'
+    end)
+  end
+  return true
+end
+
+function CHECKS.p(job_id, record, place)
+  if not has_payload(job_id, record, 'parked-lost') then return end
+  local lane, holds = wait_of(record[LANE], record[CRASHES]), record[HOLDS]
+  if not holds then
+    found('parked-free', job_id, '', function()
+      unpark(job_id, lane, '')
+      return restore(job_id, record, lane)
+    end)
+    return
+  end
+  local gate, fair = gate_of(lane, holds)
+  local is_listed = call('ZSCORE', line_of(gate, fair), job_id)
+    and call('ZSCORE', prefix .. 'hl:' .. gate, fair)
+    and call('ZSCORE', prefix .. 'hp:' .. lane, job_id)
+  if not is_listed then
+    found('parked-unlisted', job_id, gate, function()
+      line_up(job_id, lane, gate, fair)
       return 'listed'
     end)
   end

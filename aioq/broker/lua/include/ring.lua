@@ -11,17 +11,12 @@ local function ring(queue, jobs)
   end
 end
 
--- The same in the end, once for all that this call brings.  What is ready in a paused queue wakes
--- nobody; a new earliest due time does, for whatever becomes due behind it counts on the timers.
+-- The same in the end, once for all that this call brings; what is ready in a paused queue wakes
+-- nobody.
 local rings, alarms = {}, {}
 
 local function ring_later(queue, jobs)
   rings[queue] = (rings[queue] or 0) + jobs
-end
-
-local function set_alarms(queue)
-  alarms[queue] = 1
-  ring_later(queue, 0)
 end
 
 local function ring_all()

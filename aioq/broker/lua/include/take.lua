@@ -73,7 +73,8 @@ local function take_lane(lane, index, most)
   take_gates = take_gates or gates()
   local is_streams = call('ZSCORE', ready_gates, '') == '-2'
   call('ZADD', ready_gates, -2, '')
-  local left, has_stream, has_gates, failure = room - most, true, true, nil
+  local left, has_gates, failure = room - most, true, nil
+  local has_stream = call('EXISTS', prefix .. 's:' .. lane) == 1 -- reading one that is not makes it
   while room > left and scan > 0 and not failure and (has_stream or has_gates) do
     local part, is_done = math.min(room - left, 10), nil
     if is_streams and has_stream then

@@ -16,7 +16,7 @@ local queues = ARGV
 local LEVELS = '0123456789z'
 
 -- include now
--- include entry
+-- include group
 
 -- When the first entry that nobody has got came into its lane.
 local function oldest_entry(lane)

@@ -9,8 +9,26 @@
 local call = redis.call
 local prefix = KEYS[1]
 local queue = ARGV[1]
+local ENOUGH = 100 -- ready gates of a lane that are looked at
 
 call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
+
+-- include now
+-- include lane
+-- include ring
+-- include park
+-- include slots
+-- include bucket
+-- include yield
+
 local changed = call('SADD', prefix .. 'qp', queue)
 call('DEL', prefix .. 'b:' .. queue) -- its tokens would wake nobody for anything
+-- A gate that was woken for a slot keeps it from no other queue.
+for level in string.gmatch('0123456789z', '.') do
+  local gates = call('ZRANGE', prefix .. 'hr:' .. queue .. ':' .. level, 0, ENOUGH - 1)
+  for _, gate in ipairs(gates) do
+    if gate ~= '' then yield(gate) end -- '': whose turn it is
+  end
+end
+ring_all()
 return changed

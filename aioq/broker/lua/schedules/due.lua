@@ -3,7 +3,7 @@
 -- KEYS   prefix     anchor   every key of the partition starts with it
 -- ARGV   most       int      schedules per call
 -- REPLY  now_ms     int      the server's clock
---        next_ms    int      when the first is due of those that are not yet; 0: none will be
+--        next_ms    int      when the first is due of those that are not in `due`; 0: none will be
 --        due        3 each   name, occurrence, definition
 
 local call = redis.call
@@ -14,14 +14,16 @@ local ENOUGH = 1048576 -- bytes of definitions: a call ends behind the one that 
 -- include now
 
 local names = call('ZRANGEBYSCORE', prefix .. 'cz', '-inf', now_ms, 'WITHSCORES', 'LIMIT', 0, most)
-local due, bytes = {}, 0
+local due, bytes, rest = {}, 0, #names == 2 * most
 for n = 1, #names, 2 do
   local definition = call('HGET', prefix .. 'cr', names[n])
-  if definition and bytes <= ENOUGH then
+  if bytes > ENOUGH then
+    rest = true
+  elseif definition then
     due[#due + 1], due[#due + 2], due[#due + 3] = names[n], tonumber(names[n + 1]), definition
     bytes = bytes + #definition
   end
 end
 
 local later = call('ZRANGEBYSCORE', prefix .. 'cz', '(' .. now_ms, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-return { now_ms, tonumber(later[2] or 0), due }
+return { now_ms, rest and now_ms or tonumber(later[2] or 0), due }

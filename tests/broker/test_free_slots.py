@@ -1,0 +1,106 @@
+"""A free slot is never forgotten, whatever becomes of the gate that was woken for it."""
+
+import pytest
+
+from aioq.broker import queues
+from tests.broker.calls import deliver, enqueue, fetch, outcome, revoke, settle
+from tests.broker.clock import Clock
+from tests.broker.place import FOREVER, START, Place, new_job
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def contested(place: Place, clock: Clock) -> Place:
+    """One slot, which a job of each of two gates waits for; a gate has been woken for it."""
+    place.admin("HSET", f"{place.prefix}lc", "c:mail", "1 app 1")
+    place.lease("w1", until=FOREVER)
+    enqueue(place, new_job("first", lane="default:5 c:mail:"))
+    [first] = fetch(place).deliveries
+    enqueue(place, new_job("woken", lane="default:9 c:mail:", expires="+1000"))
+    enqueue(place, new_job("next", lane="mail:5 c:mail:"))
+    assert take(place) == []
+    settle(place, outcome(first, "c", 0))
+    dump = place.dump()
+    assert "hr:default:9" in dump
+    assert dump["sw:c:mail:"].keys() == {"mail:5 c:mail:"}
+    return place
+
+
+def take(place: Place, *lanes: str) -> list[str]:
+    found = fetch(place, lanes=lanes or ("default:9", "mail:5")).deliveries
+    return [each.job_id.decode() for each in found]
+
+
+def test_the_next_has_it_when_the_job_is_revoked(contested: Place) -> None:
+    revoke(contested, "woken")
+    assert take(contested) == ["next"]
+
+
+def test_the_next_has_it_when_the_job_expires(contested: Place, clock: Clock) -> None:
+    clock.advance(1000)
+    assert take(contested) == []
+    assert contested.bells("mail") == 1
+    assert take(contested) == ["next"]
+
+
+def test_the_next_has_it_when_the_queue_is_paused(contested: Place) -> None:
+    contested.run(queues.pause(contested.prefix, queue="default"))
+    assert take(contested) == ["next"]
+
+
+def test_nobody_is_woken_where_no_slot_is_free(place: Place, clock: Clock) -> None:
+    place.admin("HSET", f"{place.prefix}lc", "c:mail", "1 app 1")
+    place.lease("w1", until=FOREVER)
+    enqueue(place, *(new_job(name, lane="default:5 c:mail:") for name in "ab"))
+    assert take(place, "default:5") == ["a"]
+    enqueue(place, new_job("c", lane="default:9 c:mail:"))
+    revoke(place, "c")
+    assert place.dump()["sw:c:mail:"].keys() == {"default:5 c:mail:"}
+
+
+def test_a_worker_is_rung_for_a_gate_of_a_lane_that_was_looked_at_before(
+    place: Place, clock: Clock
+) -> None:
+    """What one gate cannot use another may, above it in the order of the lanes."""
+    place.admin("HSET", f"{place.prefix}lc", "c:mail", "1 app 1", "b:slow", "1 app 1 9000000 1")
+    place.lease("w1", until=FOREVER)
+    deliveries = {
+        each.job_id: each
+        for each in deliver(place, new_job("s1", lane="default:5 b:slow: c:mail:"))
+    }
+    enqueue(place, new_job("s2", lane="default:5 b:slow: c:mail:"))
+    settle(place, outcome(deliveries[b"s1"], "c", 0))
+    place.admin("SADD", f"{place.prefix}sl:c:mail:", "holder")
+    place.is_sound = False
+    enqueue(place, new_job("top", lane="default:9 c:mail:"))
+    assert take(place, "default:9") == []
+    place.admin("SREM", f"{place.prefix}sl:c:mail:", "holder")
+    assert take(place, "default:9", "default:5") == []
+    assert place.bells() == 1
+    assert take(place, "default:9", "default:5") == ["top"]
+
+
+def test_the_last_ready_job_of_a_lane_leaves_nothing_when_it_is_revoked(
+    place: Place, clock: Clock
+) -> None:
+    enqueue(place, new_job("a", lane="mail:5 f:t"))
+    revoke(place, "a")
+    assert place.dump().keys() == {"j:a"}
+
+
+def test_nor_where_others_of_the_lane_have_run(place: Place, clock: Clock) -> None:
+    place.lease("w1", until=START + 1000)
+    enqueue(place, *(new_job(name, lane="mail:5 f:t") for name in "abc"))
+    fetch(place, room=2, lanes=["mail:5"])
+    revoke(place, "c")
+    assert not place.dump().keys() & {"l", "hr:mail:5", "b:mail"}
+
+
+def test_a_gate_that_lets_nobody_through_makes_no_stream(place: Place, clock: Clock) -> None:
+    place.admin("HSET", f"{place.prefix}lc", "c:mail", "1 app 1")
+    place.lease("w1", until=FOREVER)
+    enqueue(place, new_job("a", lane="default:5 c:mail:"), new_job("b", lane="mail:5 c:mail:"))
+    assert take(place, "default:5") == ["a"]
+    assert take(place, "mail:5") == []
+    assert not place.dump().keys() & {"s:default:5", "s:mail:5", "s:mail:5h"}
