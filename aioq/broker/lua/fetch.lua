@@ -44,6 +44,7 @@ function gates()
   -- include slots
   -- include yield
   -- include fresh
+  -- include turns
   -- include gate
   return take_gates
 end

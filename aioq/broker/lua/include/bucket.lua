@@ -6,7 +6,7 @@
 --
 -- A job at a gate and whoever waits in the bucket's line (`app.limiter`) take turns: the one whose
 -- side was served last leaves the other's cost untouched.  So a job asks job_wait_us, for all of
--- its buckets, and then it either takes of each (take_for_job) or lets each know (claim_for_job).
+-- its buckets, and then it either takes of each (spend, write_bucket) or lets each know (claim_for_job).
 local now_us = time[1] * 1000000 + time[2]
 local FULL_FOR_MS = 10000 -- a full bucket is kept so long: some turn, or a changed rate, may need it
 local CLAIM_US = 1000000 -- a gate that comes no more holds the line up so long
@@ -94,11 +94,6 @@ local function job_wait_us(bucket, cost)
   local tokens = price(bucket, cost)
   local ticket = bucket.last == 'j' and first_ticket(bucket)
   return wait_us(bucket, ticket and tokens + price(bucket, cost_of(ticket)) or tokens)
-end
-
-local function take_for_job(bucket, cost)
-  spend(bucket, cost, 'j')
-  write_bucket(bucket)
 end
 
 -- A job that must wait lets the line know of itself, where there is one; but only where this is the

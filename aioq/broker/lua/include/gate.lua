@@ -59,53 +59,57 @@ end
 
 -- Take what the job needs; nothing was in its way.
 local function admit(job_id, buckets, slots, costs)
-  for word, bucket in pairs(buckets) do take_for_job(bucket, costs[word] or 1) end
+  for word, bucket in pairs(buckets) do spend(bucket, costs[word] or 1, 'j') end
   for word in pairs(slots) do
     slots[word] = slots[word] - call('SADD', prefix .. 'sl:' .. word, job_id)
   end
 end
 
--- Take the first job out of a line; its key has the next turn after all others.
-local function advance(lane, turns, line, fair, job_id)
-  call('ZREM', line, job_id)
-  call('ZREM', prefix .. 'hp:' .. lane, job_id)
-  call('ZREM', turns, fair)
-  if call('EXISTS', line) == 1 then queue_up(turns, fair) end
+-- Start one job, or end it where it has expired; return what stops it, as `obstacle` does, and its costs.
+local function let_go(job_id, buckets, slots, start)
+  local body = prefix .. 'y:' .. job_id
+  local fields = { 's', 'x', 't', 'e', 'a', 'd', 'w', 'n', 'h', 'i' }
+  local record = call('HMGET', prefix .. 'j:' .. job_id, unpack(fields))
+  if record[1] ~= 'p' then return 0, nil end -- nothing that is ours
+  if record[2] and tonumber(record[2]) <= now_ms then
+    call('DEL', body, prefix .. 'v:' .. job_id) -- also the error of an earlier try
+    finish(job_id, 'x', 'expired', keep_ms, record[7], record[8])
+    return 0, nil
+  end
+  local costs = costs_of(record[9] or '')
+  local wait, slot = obstacle(buckets, slots, costs)
+  if wait > 0 or slot then return wait, slot, costs end
+  admit(job_id, buckets, slots, costs)
+  start(job_id, record, call('GETDEL', body) or '')
+  return 0, nil
 end
 
--- Let up to `most` jobs of one gate through; `start` is told each, with its record and payload.
--- Return true where the gate is done with for now.
+-- Let jobs of one gate through, until `most` have gone; `start` is told each that runs, with its
+-- record and payload.  Return true where the gate is done with for now.
 local function pass(gate, lane, most, start)
-  local turns = prefix .. 'hl:' .. gate
   local buckets, slots = read_gate(gate)
-  while most > 0 and scan > 0 do
-    scan = scan - 1
-    local fair = call('ZRANGE', turns, 0, 0)[1]
-    if not fair then break end
-    local line = prefix .. 'hq:' .. gate .. ' ' .. fair
-    local job_id = call('ZRANGE', line, 0, 0)[1] or ''
-    local key, body = prefix .. 'j:' .. job_id, prefix .. 'y:' .. job_id
-    local record = call('HMGET', key, 's', 'x', 't', 'e', 'a', 'd', 'w', 'n', 'h', 'i')
-    if record[1] ~= 'p' then -- nothing that is ours
-      advance(lane, turns, line, fair, job_id)
-    elseif record[2] and tonumber(record[2]) <= now_ms then
-      advance(lane, turns, line, fair, job_id)
-      call('DEL', body, prefix .. 'v:' .. job_id) -- also the error of an earlier try
-      finish(job_id, 'x', 'expired', keep_ms, record[7], record[8])
-    else
-      local costs = costs_of(record[9] or '')
-      local wait, slot = obstacle(buckets, slots, costs)
-      if wait > 0 or slot then
-        sleep(gate, wait, slot, buckets, slots, costs)
-        return true
+  local lines, rounds = lines_in_turn(gate, most)
+  local gone, wait, slot, costs = {}, 0, nil, nil
+  for round = 1, rounds do
+    for _, line in ipairs(lines) do
+      local job_id = line.jobs[round]
+      if job_id and #gone < most and scan > 0 and not (wait > 0 or slot) then
+        scan = scan - 3 -- it costs about as much as three of a stream
+        wait, slot, costs = let_go(job_id, buckets, slots, start)
+        if wait == 0 and not slot then
+          gone[#gone + 1] = job_id
+          line.gone, line.turn = round, #gone
+        end
       end
-      admit(job_id, buckets, slots, costs)
-      advance(lane, turns, line, fair, job_id)
-      start(job_id, record, call('GETDEL', body) or '')
-      most = most - 1
     end
   end
-  if call('EXISTS', turns) == 1 then return false end
+  leave_lines(gate, lane, lines, gone)
+  for _, bucket in pairs(buckets) do write_bucket(bucket) end
+  if wait > 0 or slot then
+    sleep(gate, wait, slot, buckets, slots, costs)
+    return true
+  end
+  if call('EXISTS', prefix .. 'hl:' .. gate) == 1 then return false end
   shut_gate(gate)
   yield(gate)
   return true
@@ -130,9 +134,10 @@ local function take_gates(lane, index, most)
   end
   local is_done = false
   while room > left and scan > 0 and not is_done do
-    local gate = call('ZRANGE', ready_gates, 1, 1)[1] -- behind the turn of the stream
+    local gate, other = unpack(call('ZRANGE', ready_gates, 1, 2)) -- behind the turn of the stream
     is_done = not gate
-    if gate and not pass(gate, lane, math.min(room - left, 10), start) then
+    local part = math.min(room - left, other and 10 or room)
+    if gate and not pass(gate, lane, part, start) then
       call('ZREM', ready_gates, gate)
       queue_up(ready_gates, gate)
     end

@@ -17,6 +17,10 @@ local function gate_of(lane, holds)
   return lane .. ' ' .. table.concat(words, ' '), fair
 end
 
+local function line_of(gate, fair)
+  return prefix .. 'hq:' .. gate .. ' ' .. fair
+end
+
 local function is_gate(member)
   return string.find(member, '^%S+:[%dz] ') ~= nil -- no job id has a space
 end
@@ -55,7 +59,7 @@ local function park(job_id, lane, holds, payload)
   local turns = prefix .. 'hl:' .. gate
   local is_first = call('EXISTS', turns) == 0
   call('SET', prefix .. 'y:' .. job_id, payload)
-  queue_up(prefix .. 'hq:' .. gate .. ' ' .. fair, job_id)
+  queue_up(line_of(gate, fair), job_id)
   queue_up(turns, fair)
   call('ZADD', prefix .. 'hp:' .. lane, now_ms, job_id)
   if is_first then open_gate(gate) end
@@ -82,7 +86,7 @@ end
 -- Take a job out of its line; return its gate where a fetch was to look at it, and need not now.
 local function unpark(job_id, lane, holds)
   local gate, fair = gate_of(lane, holds)
-  local turns, line = prefix .. 'hl:' .. gate, prefix .. 'hq:' .. gate .. ' ' .. fair
+  local turns, line = prefix .. 'hl:' .. gate, line_of(gate, fair)
   call('ZREM', line, job_id)
   call('ZREM', prefix .. 'hp:' .. lane, job_id)
   if call('EXISTS', line) == 1 then return nil end

@@ -20,10 +20,6 @@ local function is_told(gate)
   return false
 end
 
-local function line_of(gate, fair)
-  return prefix .. 'hq:' .. gate .. ' ' .. fair
-end
-
 -- Put a job into its line, where it is not, without changing what is right already.
 local function line_up(job_id, lane, gate, fair)
   queue_up(line_of(gate, fair), job_id)

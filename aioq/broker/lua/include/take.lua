@@ -76,7 +76,7 @@ local function take_lane(lane, index, most)
   local left, has_gates, failure = room - most, true, nil
   local has_stream = call('EXISTS', prefix .. 's:' .. lane) == 1 -- reading one that is not makes it
   while room > left and scan > 0 and not failure and (has_stream or has_gates) do
-    local part, is_done = math.min(room - left, 10), nil
+    local part, is_done = math.min(room - left, has_stream and has_gates and 10 or room), nil
     if is_streams and has_stream then
       is_done, failure = take_stream(lane, index, part)
       has_stream = not is_done
