@@ -3,6 +3,8 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# Most tests wait for processes and for clocks, so one more of them than there are cores.
+PROCESSES ?= 3
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
@@ -29,7 +31,7 @@ contracts: $(READY) ## who may import whom
 
 check: $(READY) ## the tests, with the floor of coverage
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses $(PROCESSES) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

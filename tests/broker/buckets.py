@@ -20,7 +20,8 @@ local function step(now_us, cost)
   local bucket = read_bucket('stripe:')
   if not bucket then return 'unlimited' end
   local wait = job_wait_us(bucket, cost)
-  if wait == 0 then take_for_job(bucket, cost) else claim_for_job(bucket, cost, wait) end
+  if wait == 0 then spend(bucket, cost, 'j')
+    write_bucket(bucket) else claim_for_job(bucket, cost, wait) end
   return string.format('%.0f %.0f', wait, bucket.level)
 end
 for n = 1, #ARGV, 2 do replies[#replies + 1] = step(tonumber(ARGV[n]), tonumber(ARGV[n + 1])) end

@@ -260,7 +260,7 @@ async def test_a_flushed_server_costs_a_few_commands_and_a_few_lines(
 
         assert await job.result(timeout=20) == "after"
         admin.close()
-    assert spent < 100
+    assert spent < 200  # what scripts call counts too: a beat is about a dozen
     assert len([each for each in caplog.records if each.levelno >= logging.WARNING]) <= 3
 
 

@@ -12,7 +12,7 @@ local function lines_in_turn(gate, most)
 end
 
 -- Take the jobs that have gone out of their lines; a key that was served has its next turn after all
--- others.
+-- others, also those whose lines were not read.
 local function leave_lines(gate, lane, lines, gone)
   if #gone == 0 then return end
   local turns, served = prefix .. 'hl:' .. gate, {}
@@ -21,7 +21,7 @@ local function leave_lines(gate, lane, lines, gone)
     if line.gone > 0 then call('ZREM', line.key, unpack(line.jobs, 1, line.gone)) end
     if line.gone == #line.jobs then
       call('ZREM', turns, line.fair)
-    elseif line.gone > 0 and #lines > 1 then
+    elseif line.gone > 0 and (#lines > 1 or call('ZCARD', turns) > 1) then
       served[#served + 1] = line
     end
   end
