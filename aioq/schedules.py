@@ -23,12 +23,14 @@ from aioq.core.listing import Listing
 from aioq.core.recurring import (
     POLICY_NAMES,
     RUN_TIME,
+    Definition,
     Missed,
     Occurrence,
     Overlap,
     Policy,
     ScheduleInfo,
     Target,
+    UnknownDefinition,
     as_schedule,
     check_name,
     decode,
@@ -136,13 +138,13 @@ class Schedules:
             ScheduleNotFound: there is no such schedule.
         """
         for _ in range(_TRIES):
-            known = await self._known(name)
+            known, definition = await self._known(name)
             call = schedules.change(
                 self._prefix,
                 name=name,
                 op=schedules.RESUME,
                 version=version_of(known.definition),
-                next_ms=decode(known.definition).schedule.next_ms(known.now_ms),
+                next_ms=definition.schedule.next_ms(known.now_ms),
             )
             if await self._ask(call):
                 return
@@ -156,7 +158,7 @@ class Schedules:
         Raises:
             ScheduleNotFound: there is no such schedule.
         """
-        await self._known(name)
+        await self._read(name)
         await self._ask(schedules.change(self._prefix, name=name, op=schedules.REMOVE))
 
     async def run_now(self, name: str) -> Job[Any]:
@@ -168,8 +170,7 @@ class Schedules:
         """
         made = job_id(name, f"now:{secrets.token_hex(4)}")
         for _ in range(_TRIES):
-            known = await self._known(name)
-            definition = decode(known.definition)
+            known, definition = await self._known(name)
             fire = Fire(
                 name=name,
                 version=version_of(known.definition),
@@ -198,9 +199,11 @@ class Schedules:
         if not 1 <= n <= _MOST_NEXT:
             message = f"schedules.next({name!r}, {n!r}): n is a number from 1 to {_MOST_NEXT}"
             raise ConfigurationError(message)
-        known = await self._known(name)
-        rule = decode(known.definition).schedule
-        found = [known.next_ms or rule.next_ms(known.now_ms)]
+        known, definition = await self._known(name)
+        rule, next_ms = definition.schedule, known.next_ms
+        # One whose time has passed waits for a worker: that is not what is asked for.
+        is_ahead = next_ms is not None and next_ms > known.now_ms
+        found = [next_ms if next_ms and is_ahead else rule.next_ms(known.now_ms)]
         while len(found) < n:
             found.append(rule.next_ms(found[-1]))
         zone = zones.zone(rule.tz)
@@ -212,11 +215,19 @@ class Schedules:
         Raises:
             ScheduleNotFound: there is no such schedule.
         """
-        known = await self._known(name, most=-1)
-        zone = zones.zone(decode(known.definition).schedule.tz)
+        known, definition = await self._known(name, most=-1)
+        zone = zones.zone(definition.schedule.tz)
         return [occurrence_of(line, zone) for line in known.history]
 
-    async def _known(self, name: str, most: int = 0) -> Read:
+    async def _known(self, name: str, most: int = 0) -> tuple[Read, Definition]:
+        read = await self._read(name, most)
+        try:
+            return read, decode(read.definition)
+        except UnknownDefinition as error:
+            message = f"the schedule {name!r} was brought by another release: {error}"
+            raise UnknownDefinition(message) from None
+
+    async def _read(self, name: str, most: int = 0) -> Read:
         read = await self._ask(schedules.read(self._prefix, name=name, most=most))
         if not read.definition:
             await self._refuse(name)

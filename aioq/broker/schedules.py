@@ -12,15 +12,25 @@ from msgspec import structs
 
 from aioq.broker import scripts
 from aioq.broker.inspect import readable
-from aioq.broker.keys import split_lane
+from aioq.broker.keys import COMMON_LANE, split_lane
 from aioq.broker.resp import Reply
 from aioq.broker.scripts import Call
 from aioq.core.clock import from_ms
-from aioq.core.cron import zones
-from aioq.core.recurring import Definition, Occurrence, Outcome, ScheduleInfo, decode
+from aioq.core.cron import every, zones
+from aioq.core.recurring import (
+    Definition,
+    Occurrence,
+    Outcome,
+    ScheduleInfo,
+    UnknownDefinition,
+    decode,
+    source_of,
+)
 
 PER_CALL = 250
-"""Schedules, or occurrences, that one call takes."""
+"""Schedules that one call reads or writes."""
+FIRES_PER_CALL = 100
+"""Occurrences that one call takes: so many jobs are made in some milliseconds."""
 ENOUGH = 1_048_576
 """Bytes of payloads after which a call is full."""
 
@@ -196,12 +206,12 @@ _OUTCOMES: dict[str, Outcome] = {"f": "fired", "n": "run now", "o": "overlap", "
 
 
 def info_of(stored: Stored) -> ScheduleInfo:
-    """Return what is known of a schedule.
-
-    Raises:
-        UnknownDefinition: another release wrote it.
-    """
-    definition = decode(stored.definition)
+    """Return what is known of a schedule; of what another release wrote that is little."""
+    try:
+        definition = decode(stored.definition)
+    except UnknownDefinition:
+        source = source_of(stored.definition)
+        definition = structs.replace(_UNREADABLE, source=source)
     rule = definition.schedule
     zone = zones.zone(rule.tz)
     queue, priority = split_lane(definition.lane.partition(" ")[0])
@@ -209,7 +219,7 @@ def info_of(stored: Stored) -> ScheduleInfo:
     return ScheduleInfo(
         name=stored.name,
         task=definition.task,
-        schedule=str(structs.replace(rule, tz=None)),
+        schedule="? (of another release)" if rule is _ANY else str(structs.replace(rule, tz=None)),
         timezone=rule.tz or "UTC",
         source=definition.source or None,
         paused=stored.is_paused,
@@ -225,6 +235,11 @@ def info_of(stored: Stored) -> ScheduleInfo:
         kwargs=None if payload is None else payload.kwargs,
         expires=_seconds(definition),
     )
+
+
+_ANY = every(1)
+_UNREADABLE = Definition(task="?", lane=COMMON_LANE, payload=b"", schedule=_ANY)
+"""In place of a definition that cannot be read."""
 
 
 def _seconds(definition: Definition) -> float | None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from aioq.broker import schedules
 from aioq.broker.broker import Broker
-from aioq.broker.schedules import ENOUGH, PER_CALL, Due, DueSchedule, Fire
+from aioq.broker.schedules import ENOUGH, FIRES_PER_CALL, Due, DueSchedule, Fire
 from aioq.broker.weather import Weather
 from aioq.core.clock import from_ms
 from aioq.core.errors import BrokerFull
@@ -87,7 +87,7 @@ class Scheduler:
 
     async def fire(self) -> float:
         """Fire what is due, one call's worth; return the seconds until the next pass."""
-        due = await self._broker.run(schedules.due(self._broker.keys.prefix, most=PER_CALL))
+        due = await self._broker.run(schedules.due(self._broker.keys.prefix, most=FIRES_PER_CALL))
         proposal = self._propose(due)
         if proposal.fires:
             call = schedules.fire(
@@ -110,7 +110,7 @@ class Scheduler:
         for each in due.schedules:
             following = 0
             for fire, step in self._fires_of(each, due.now_ms):
-                if len(fires) == PER_CALL or size > ENOUGH:
+                if len(fires) == FIRES_PER_CALL or size > ENOUGH:
                     return Proposal(fires, taken, due.now_ms)
                 fires.append(fire)
                 taken.append(step)

@@ -65,7 +65,9 @@ def keep_colons(
 ) -> None:
     """Keep napoleon from reading `Ended: the task returned` as a type and its meaning."""
     if what in {"attribute", "property", "data"} and lines:
-        lines[0] = lines[0].replace(": ", " – ")  # noqa: RUF001 - a dash is meant
+        # Only between two backticks does napoleon leave a colon alone: `module:app`.
+        code = re.sub(r"(?<!`)`([^`]*:[^`]*)`(?!`)", r"``\1``", lines[0])
+        lines[0] = code.replace(": ", " – ")  # noqa: RUF001 - a dash is meant
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -44,7 +44,7 @@ def deliver(place: Place, *jobs: NewJob, worker: str = "w1") -> list[Delivery]:
     place.lease(worker)
     if jobs:
         enqueue(place, *jobs)
-    lanes = sorted({"default:5", *(job.lane for job in jobs)})
+    lanes = sorted({"default:5", *(job.lane.partition(" ")[0] for job in jobs)})
     return fetch(place, worker=worker, lanes=lanes).deliveries
 
 

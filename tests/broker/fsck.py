@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
-from aioq.broker.keys import TABLE
+from aioq.broker.keys import TABLE, KeyKind
 from tests.broker.gates import is_gate, place_of, wrong_gates
 
 FINAL = {"completed", "failed", "revoked"}
@@ -41,13 +42,18 @@ def problems(
 def _wrong_keys(types: dict[str, str], expiring: set[str]) -> Iterator[str]:
     """Each key is one of the table, of its type; what the table says expires, expires."""
     for name, type_ in types.items():
-        kinds = [kind for kind, pattern in PATTERNS.items() if pattern.fullmatch(name)]
+        kinds = _kinds(name)
         if type_ not in {kind.type for kind in kinds}:
             yield f"{name}, a {type_}, is not in the table of keys"
         elif all(kind.expiry == "none" for kind in kinds) and name in expiring:
             yield f"{name} expires, and the table says that it does not"
         elif name.startswith(("v:", "w:", "sv:", "cx:")) and name not in expiring:
             yield f"{name} does not expire, and the table says that it does"
+
+
+@lru_cache(20_000)
+def _kinds(name: str) -> list[KeyKind]:
+    return [kind for kind, pattern in PATTERNS.items() if pattern.fullmatch(name)]
 
 
 def _delayed(dump: dict[str, Any]) -> set[str]:
@@ -68,7 +74,7 @@ def _wrong_records(
     records: dict[str, Any], dump: dict[str, Any], expiring: set[str]
 ) -> Iterator[str]:
     """Each job is in exactly one place: the one that its record names."""
-    held = _entries(dump)
+    held, delayed = _entries(dump), _delayed(dump)
     for job_id, record in records.items():
         state = record["state"]
         entries = held.get(job_id, [])
@@ -82,7 +88,7 @@ def _wrong_records(
             yield f"job {job_id} runs on {holder}, which has no lease: nobody will reap it"
         if "revoke" in record and state not in {"running", "revoked"}:
             yield f"job {job_id} is {state}, and was revoked"
-        if (state == "delayed") != (job_id in _delayed(dump)):
+        if (state == "delayed") != (job_id in delayed):
             yield f"job {job_id} is {state}, and the delayed set says something else"
         if state in {"delayed", "parked"} and f"y:{job_id}" not in dump:
             yield f"the payload of job {job_id} is lost"

@@ -102,6 +102,16 @@ def test_what_comes_while_a_wake_up_is_late_is_not_lost(place: Place, clock: Clo
     assert taken == 5
 
 
+def test_a_bucket_that_was_idle_for_long_lets_no_more_than_its_burst_through(
+    place: Place, clock: Clock
+) -> None:
+    define(place, b_send="10 1000000 3")
+    enqueue(place, *held(*"abcdefg"))
+    assert take(place) == ["a", "b", "c"]
+    clock.advance(3_600_000)
+    assert take(place) == ["d", "e", "f"]
+
+
 def test_jobs_that_wait_cost_no_fetch_anything(place: Place, clock: Clock) -> None:
     define(place, b_send="1 1000000 1")
     enqueue(place, *held(*(f"a{n}" for n in range(50))))
@@ -293,6 +303,19 @@ def test_a_suspect_with_a_limit_is_held_among_the_suspects(place: Place, clock: 
     assert (dump["j:a"]["state"], dump["j:b"]["state"]) == ("running", "parked")
 
 
+def test_a_delivery_in_the_millisecond_of_the_last_one_has_a_token_of_its_own(
+    place: Place, clock: Clock
+) -> None:
+    """Where its stream was removed in between, too, or the fence would let a late word pass."""
+    [first] = deliver(place, *held("a", holds="f:t", lane="mail:5"))
+    reap(place, "w1")
+    assert "s:mail:5h" not in place.dump()
+    place.lease("w2")
+    [second] = fetch(place, worker="w2", lanes=["mail:5"]).deliveries
+    assert first.entry_id != second.entry_id
+    assert settle(place, outcome(first, "c", 0)) == "S"
+
+
 def test_a_job_that_came_without_its_holds_is_parked_and_nothing_is_counted(
     place: Place, clock: Clock
 ) -> None:
@@ -303,6 +326,23 @@ def test_a_job_that_came_without_its_holds_is_parked_and_nothing_is_counted(
     clock.advance(1)
     [again] = deliver(place)
     assert (again.job_id, again.deliveries, again.retries, again.lane) == (b"a", 1, 0, 1)
+
+
+def test_a_job_that_only_its_schedule_holds_may_still_have_limits(
+    place: Place, clock: Clock
+) -> None:
+    define(place, b_send="1 1000000 1")
+    enqueue(place, *held("a", "b", holds="o:nightly"))
+    [delivery] = deliver(place)
+    assert (delivery.job_id, delivery.lane) == (b"a", 0)
+    settle(place, outcome(delivery, "p", BUCKET))
+    [other] = deliver(place)
+    clock.advance(1)
+    assert take(place) == [], "one at a time"
+    finish(place, [other])
+    [again] = deliver(place)
+    assert (again.job_id, again.lane) == (b"a", 1)
+    assert place.dump()["j:a"]["holds"] == "b:send: o:nightly"
 
 
 def test_a_paused_queue_hands_out_nothing_and_loses_nothing(place: Place, clock: Clock) -> None:

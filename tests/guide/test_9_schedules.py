@@ -196,6 +196,7 @@ async def test_jobs_that_must_not_overlap_wait_for_each_other_or_are_left_out() 
             history = await app.schedules.history(name)
             return [each.outcome for each in history].count(outcome) >= 3
 
+        await eventually(lambda: "left begins" in ran and "wait begins" in ran)
         await eventually(lambda: passed("left", "overlap"))
         await eventually(lambda: passed("wait", "fired"))
         assert (ran.count("left begins"), ran.count("wait begins")) == (1, 1)

@@ -62,6 +62,10 @@ REAP = "tests/broker/test_reap.py"
 FETCH = "tests/broker/test_fetch.py"
 LEASES = "tests/worker/test_leases.py"
 
+GATES = "tests/broker/test_gates.py"
+SLOTS = "tests/broker/test_free_slots.py"
+EVERY_END = f"{GATES}::test_slots_are_given_back_by_every_end_of_a_delivery"
+
 MUTANTS = (
     Mutant(
         "no fence",
@@ -107,8 +111,9 @@ MUTANTS = (
         (
             (
                 "fetch",
-                "    room = room - 1\n",
-                "    room = room - 1\n    call('XACK', prefix .. 's:' .. lane, 'w', entry_id)\n",
+                "record[4], record[5], record[6], payload)\n    return\n",
+                "record[4], record[5], record[6], payload)\n"
+                "    call('XACK', prefix .. 's:' .. lane, 'w', entry_id)\n    return\n",
             ),
         ),
     ),
@@ -204,6 +209,102 @@ MUTANTS = (
                 "",
             ),
         ),
+    ),
+    Mutant(
+        "slot not released by settle",
+        (EVERY_END,),
+        (("settle", "  release(job_id, record[HOLDS])\n", ""),),
+    ),
+    Mutant(
+        "slot not released by reap",
+        (EVERY_END,),
+        (("reap", "  release(job_id, record[HOLDS])\n", ""),),
+    ),
+    Mutant(
+        "slot not released by recover",
+        (EVERY_END,),
+        (("recover", "        release(job_id, record[HOLDS])\n", ""),),
+    ),
+    Mutant(
+        "slot not released by a revoke at once",
+        (EVERY_END,),
+        (("revoke", "      release(job_id, record[HOLDS])\n", ""),),
+    ),
+    Mutant(
+        "token taken without a start",
+        (f"{GATES}::test_no_token_is_taken_where_the_job_does_not_start",),
+        (
+            (
+                "fetch",
+                "  if wait > 0 or slot then return wait, slot, costs end\n",
+                "  if wait > 0 or slot then\n"
+                "    for word, each in pairs(buckets) do spend(each, costs[word] or 1, 'j') end\n"
+                "    return wait, slot, costs\n"
+                "  end\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a slot that a gate cannot use is for nobody",
+        (SLOTS,),
+        (("fetch", "    if free > 0 then wake(word, 1) end\n", ""),),
+    ),
+    Mutant(
+        "a gate that is gone takes along the slot it was woken for",
+        (SLOTS,),
+        (("revoke", "      if gate then yield(gate) end\n", ""),),
+    ),
+    Mutant(
+        "a pause takes along the slot of a gate",
+        (SLOTS,),
+        (("queues/pause", "    if gate ~= '' then yield(gate) end", "    -- "),),
+    ),
+    Mutant(
+        "parked job left in its line by a revoke",
+        (GATES,),
+        (
+            (
+                "revoke",
+                "unpark(job_id, wait_of(record[LANE], record[CRASHES]), record[HOLDS] or '')",
+                "nil",
+            ),
+        ),
+    ),
+    Mutant(
+        "bucket without a brim",
+        (f"{GATES}::test_a_bucket_that_was_idle_for_long_lets_no_more_than_its_burst_through",),
+        (
+            (
+                "fetch",
+                "math.min(level + math.min(gain, bucket.capacity), bucket.capacity)",
+                "level + gain",
+            ),
+        ),
+    ),
+    Mutant(
+        "due job past its gate",
+        (f"{GATES}::test_a_delayed_job_with_a_limit_goes_to_its_line_when_it_is_due",),
+        (("fetch", "  if record[7] then\n    call('HSET'", "  if false then\n    call('HSET'"),),
+    ),
+    Mutant(
+        "paused queue handed out",
+        (f"{GATES}::test_a_paused_queue_hands_out_nothing_and_loses_nothing",),
+        (("fetch", "if flag == 1 and not is_paused[queue] then", "if flag == 1 then"),),
+    ),
+    Mutant(
+        "token of an earlier delivery used again",
+        (f"{GATES}::test_a_delivery_in_the_millisecond_of_the_last_one_has_a_token_of_its_own",),
+        (("fetch", "if ms ~= last_ms or tonumber(n) > tonumber(last_n) then", "if true then"),),
+    ),
+    Mutant(
+        "occurrence without compare-and-set",
+        ("tests/broker/test_schedules.py",),
+        (("schedules/fire", " or not by_hand and not is_next(name, occurrence) then", " then"),),
+    ),
+    Mutant(
+        "leaked slot not found",
+        ("tests/broker/test_fsck_gates.py",),
+        (("fsck/gates", "  found('slot-leaked', job_id, slot, function()", "  pcall(function()"),),
     ),
 )
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}

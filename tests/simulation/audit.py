@@ -1,5 +1,6 @@
 """Now and then everything is compared: what is stored, with itself and with the history."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,15 @@ LONGEST_WAIT_MS = 2 * LEASE_MS + LEASE_MS / 3
 """How long a ready job may wait while a worker that is well has room."""
 FORGET_MS = 120_000
 """How long the record of a job is kept after its end, at least: no message comes later."""
+_LIMITED = re.compile(r"(^| )[bco]:")
+"""What waits for limits may wait for as long as they say; L1 sees to it that it ends."""
 _LOOK = """
 local found = {}
 for n, job_id in ipairs(ARGV) do
   local key = KEYS[1] .. 'j:' .. job_id
   found[n] = redis.call('HMGET', key,
-    's', 'i', 'e', 'k', 'a', 'c', 'd', 'o', 'm', 'u', 'l', 'x', 'g')
-  found[n][14] = redis.call('EXISTS', KEYS[1] .. 'y:' .. job_id)
+    's', 'i', 'e', 'k', 'a', 'c', 'd', 'o', 'm', 'u', 'l', 'x', 'g', 'h')
+  found[n][15] = redis.call('EXISTS', KEYS[1] .. 'y:' .. job_id)
 end
 return found
 """
@@ -37,7 +40,7 @@ def look(wire: Wire, prefix: str, job_ids: Sequence[str]) -> list[Found | None]:
 
 def _found(row: list[Any]) -> Found:
     state, token, retries, crashes, ended, revoke, due, worker, mark, nonce, *rest = row
-    handled_by, expires, since, payload = rest
+    handled_by, expires, since, holds, payload = rest
     return Found(
         state=state.decode(),
         token=token or b"",
@@ -52,6 +55,7 @@ def _found(row: list[Any]) -> Found:
         handled_by=(handled_by or b"").decode(),
         expires_ms=None if expires is None else int(expires),
         unknown_since=None if since is None else int(since),
+        holds=(holds or b"").decode(),
         has_payload=bool(payload),
     )
 
@@ -107,6 +111,10 @@ class Auditor:
     def _check_wait(self, story: Story) -> None:
         """L2: nothing that is ready waits for long while a worker that is well has room."""
         now_ms = self._history.true_ms
+        queue, _, _ = story.lane.rpartition(":")
+        if _LIMITED.search(story.holds) or queue in self._history.limits.paused:
+            story.ready_since_ms = None
+            return
         if story.state != "w" or story.due_ms > self._host.clock_ms:
             return
         if story.ready_since_ms is None:
@@ -130,6 +138,6 @@ class Auditor:
 
     @staticmethod
     def _serves(worker: Worker, story: Story) -> bool:
-        queue, _ = split_lane(story.job.lane)
+        queue, _ = split_lane(story.job.lane.partition(" ")[0])
         knows = worker.post.knows_all or story.job.task != UNKNOWN_TO_SOME
         return queue in worker.post.queues and knows and not worker.is_draining

@@ -6,12 +6,13 @@ knows whether there is a job, and both must be fine.
 
 from typing import TYPE_CHECKING
 
-from aioq.broker import letters, scripts
+from aioq.broker import letters, limits, queues, scripts
 from aioq.broker.keys import lane
 from aioq.broker.resp import ReplyError
 from aioq.broker.scripts import NewJob
 from tests.simulation.client import ENQUEUE_TIMEOUT_MS, Client
 from tests.simulation.keeper import reap_call
+from tests.simulation.limits import CHANGES
 from tests.simulation.stories import Story
 from tests.simulation.tasks import KEEP_MS, TASKS
 from tests.simulation.turns import Lost, Pause, Turn
@@ -52,10 +53,13 @@ class Producer(Client):
         name = f"{self.name}-{self._made}"
         due_ms = rng.choice((0, 0, 0, 0, 0, 1, 700, 8_000, 40_000))
         expires_ms = rng.choice((*[None] * 12, 500, 5_000, 60_000))
+        task = TASKS[rng.choices(_NAMES, _WEIGHTS)[0]]
+        # Some producers know a task by its name alone, and nothing of its limits.
+        holds = f" {rng.choice(task.holds)}" if task.holds and rng.random() < 0.8 else ""
         job = NewJob(
             job_id=name,
-            lane=lane(rng.choice(world.queues), rng.choice(LEVELS)),
-            task=rng.choices(_NAMES, _WEIGHTS)[0],
+            lane=lane(rng.choice(world.queues), rng.choice(LEVELS)) + holds,
+            task=task.name,
             due=f"+{due_ms}" if due_ms else "",
             expires="" if expires_ms is None else f"+{expires_ms}",
             nonce=f"nonce-{name}" if rng.random() < 0.1 else "",
@@ -92,13 +96,38 @@ class Operator(Client):
         while True:
             yield Pause(self.rng.expovariate(1 / self._pause_ms))
             if self.world.is_over:
+                yield from self._resume_all()
                 return
             try:
                 yield from self._act()
             except Lost:
                 continue
 
+    def _resume_all(self) -> Turn[None]:
+        """Leave no queue paused, once nothing that is late can pause it again."""
+        while self.world.is_troubled:
+            yield Pause(1000)
+        for queue in self.world.queues:
+            yield from self.persist(queues.resume(self.prefix, queue=queue), queue)
+
+    def _change_limit(self) -> Turn[None]:
+        field = self.rng.choice(list(CHANGES))
+        numbers = self.rng.choice(CHANGES[field])
+        call = limits.change(self.prefix, limit=field, numbers=numbers)
+        yield from self.persist(call, field, numbers, patience_ms=ENQUEUE_TIMEOUT_MS)
+        yield from self.persist(limits.wake(self.prefix, limit=field, most=500))
+
+    def _pause(self) -> Turn[None]:
+        queue = self.rng.choice(self.world.queues)
+        pausing = queues.pause(self.prefix, queue=queue)
+        yield from self.persist(pausing, queue, patience_ms=ENQUEUE_TIMEOUT_MS)
+        yield Pause(self.rng.uniform(100, 8_000))
+        yield from self.persist(queues.resume(self.prefix, queue=queue), queue)
+
     def _act(self) -> Turn[None]:
+        if (drawn := self.rng.random()) < 0.2:
+            yield from self._change_limit() if drawn < 0.1 else self._pause()
+            return
         self._calls += 1
         nonce = f"{self.name}-{self._calls}"
         present = list(self.history.present)
@@ -110,7 +139,9 @@ class Operator(Client):
         what = self.rng.choices(("revoke", "replay", "discard", "wait"), (4, 4, 1, 4))[0]
         patience_ms = ENQUEUE_TIMEOUT_MS
         if what == "revoke":
-            yield from self._revoke(chosen)
+            stories = self.history.present.values()
+            held = [story.job_id for story in stories if story.holds and story.is_alive]
+            yield from self._revoke(held[:2] if held and self.rng.random() < 0.5 else chosen)
         elif what == "replay":
             call = letters.replay(self.prefix, nonce=nonce, job_ids=targets)
             yield from self.persist(call, nonce, targets, patience_ms=patience_ms)

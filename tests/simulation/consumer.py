@@ -67,7 +67,7 @@ class Consumer:
         name, epoch, room = worker.incarnation, self._epoch, worker.executor.room
         lanes = self._lanes if self._suspect is None else self._common_lanes
         if room <= 0 or worker.is_draining:
-            return Fetched(0, 0, [], False, [])
+            return Fetched(0, 0, [], passed=False, deliveries=[])
         call = scripts.fetch(
             worker.prefix, worker=name, epoch=epoch, room=room, keep_ms=KEEP_MS, lanes=lanes
         )
@@ -75,9 +75,9 @@ class Consumer:
         if worker.incarnation != name:  # it was reaped meanwhile: others have what came
             return fetched._replace(deliveries=[])
         for delivery in fetched.deliveries:
-            if lanes[delivery.lane].endswith(":z"):
+            if lanes[delivery.lane % len(lanes)].endswith(":z"):
                 self._suspect = delivery
-            worker.executor.start(delivery)
+            worker.executor.start(delivery, is_gated=delivery.lane >= len(lanes))
         if fetched.now_us < 0:
             self._epoch, self._has_lost_reply = 0, False
             yield from worker.keeper.lost(name)

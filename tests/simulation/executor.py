@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aioq.broker import scripts
 from aioq.broker.scripts import Delivery, Update, name_of
-from aioq.core.outcome import GivenBack
+from aioq.core.outcome import GivenBack, Outcome, Parked
 from tests.simulation.client import ENQUEUE_TIMEOUT_MS
 from tests.simulation.stories import Run
 from tests.simulation.tasks import (
@@ -61,16 +61,24 @@ class Executor:
         """Name the deliveries that run."""
         return [scripts.name_of(held.delivery) for held in self._running.values()]
 
-    def start(self, delivery: Delivery) -> None:
+    def start(self, delivery: Delivery, *, is_gated: bool) -> None:
         """Start a job; it is settled whatever happens."""
         worker, task = self._worker, TASKS[delivery.task.decode()]
         if task.name == UNKNOWN_TO_SOME and not worker.post.knows_all:
-            worker.settler.settle(delivery, UNKNOWN)
+            self._send_away(delivery, UNKNOWN)
+            return
+        if task.holds and not is_gated:
+            self._send_away(delivery, Parked(worker.rng.choice(task.holds)))
             return
         service = worker.spawn("job", self._run(delivery, task))
         self._running[name_of(delivery)] = Held(delivery, task, service)
         if self.room <= 0:
             self.full_at_ms = worker.turns.now_ms
+
+    def _send_away(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Settle a job that does not start."""
+        self._worker.settler.settle(delivery, outcome)
+        self._worker.consumer.has_ended(delivery)
 
     def revoke(self, entry_id: bytes, job_id: bytes) -> None:
         """Cancel a running job on request."""

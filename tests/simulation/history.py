@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from aioq.broker.resp import ReplyError
+from aioq.broker.schedules import Fire
 from aioq.broker.scripts import (
     Beaten,
     Delivery,
@@ -22,6 +23,8 @@ from aioq.broker.scripts import (
     Settlement,
     Update,
 )
+from tests.simulation.limits import Limits
+from tests.simulation.occurrences import Occurrences
 from tests.simulation.stories import ENDED, Found, Incarnation, Run, Story, Violation
 from tests.simulation.turns import Message
 
@@ -48,7 +51,10 @@ class History:
         self.has_gone_back = False
         """Whether the clock, or the server, was ever set back."""
         self.incarnations: dict[str, Incarnation] = {}
-        self.limits: dict[str, str] = {}
+        self.deaths: dict[str, str] = {}
+        """How many deaths of a worker a job of a task survives."""
+        self.limits = Limits()
+        self.occurrences = Occurrences()
         self.figures: Counter[str] = Counter()
         self.touched: list[str] = []
         """The jobs that the last call has changed."""
@@ -57,6 +63,7 @@ class History:
         """Tell the time."""
         self.clock_ms, self.true_ms = clock_ms, true_ms
         self.latest_ms = max(self.latest_ms, clock_ms)
+        self.limits.set_time(clock_ms)
 
     def begin(self, story: Story) -> None:
         """Tell of a job that somebody is about to enqueue."""
@@ -84,7 +91,7 @@ class History:
     def note(self, message: Message, reply: Any) -> None:  # noqa: ANN401 - as the script has it
         """Judge a call and its reply."""
         self.touched = []
-        getattr(self, f"_note_{message.kind}")(reply, *message.about)
+        getattr(self, f"_note_{message.kind.replace('/', '_')}")(reply, *message.about)
         for job_id in self.touched:
             story = self.stories[job_id]
             story.changed_at_ms, story.ready_since_ms = self.true_ms, None
@@ -93,7 +100,7 @@ class History:
         """Judge a call that the server refused."""
         self.touched = []
         text = str(error)
-        if message.kind == "enqueue" and "OOM" in text:
+        if message.kind in {"enqueue", "schedules/fire"} and "OOM" in text:
             self.figures["enqueues refused by a full server"] += 1
         elif message.kind in {"fetch", "recover"} and "comes too late" in text:
             self.figures["calls refused for their epoch"] += 1
@@ -104,7 +111,7 @@ class History:
         self,
         touched: set[str],
         leases: dict[str, float],
-        limits: dict[str, str],
+        deaths: dict[str, str],
         offset_ms: int,
     ) -> None:
         """Go back with a server that has lost its last calls; nothing else may have changed.
@@ -112,7 +119,7 @@ class History:
         Args:
             touched: the jobs that the lost calls had changed.
             leases: those of the workers.
-            limits: those of the tasks.
+            deaths: how many a job of each task survives.
             offset_ms: what the server's clock is ahead of the true time.
         """
         self.has_gone_back = True
@@ -132,7 +139,7 @@ class History:
                 incarnation.renewed_at_ms = min(renewed_at_ms, incarnation.renewed_at_ms)
             if leases.get(incarnation.name, 0) > 0:
                 incarnation.is_reaped = False
-        self.limits = dict.fromkeys(self.limits, "3") | limits
+        self.deaths = dict.fromkeys(self.deaths, "3") | deaths
 
     def started(self, run: Run) -> None:
         """Note that a process runs a job; I4."""
@@ -174,10 +181,12 @@ class History:
             raise Violation(f"I14: entries without a job: {reply.dropped}")
         if self.incarnations[worker].is_reaped:
             raise Violation(f"I4: {worker} was reaped, and is handed jobs: {reply.deliveries}")
-        if sum(lanes[each.lane].endswith(":z") for each in reply.deliveries) > 1:
+        count = len(lanes)
+        if sum(lanes[each.lane % count].endswith(":z") for each in reply.deliveries) > 1:
             raise Violation(f"I13: two suspects at once: {reply.deliveries}")
         for delivery in reply.deliveries:
-            self._delivered(delivery, worker, lanes[delivery.lane])
+            self._delivered(delivery, worker, lanes[delivery.lane % count])
+            self._passed(delivery, is_gated=delivery.lane >= count)
 
     def _delivered(self, delivery: Delivery, worker: str, lane: str) -> None:
         story = self.stories.get(delivery.job_id.decode())
@@ -204,6 +213,19 @@ class History:
         story.deliver(delivery.entry_id, worker)
         self.touched.append(story.job_id)
 
+    def _passed(self, delivery: Delivery, *, is_gated: bool) -> None:
+        """G7: no limit is exceeded at any instant."""
+        story = self.stories[delivery.job_id.decode()]
+        if is_gated != bool(story.holds):
+            self._fail("G7", story, f"has passed its gate: {is_gated}")
+        if story.lane.rpartition(":")[0] in self.limits.paused:
+            self._fail("pause", story, "is of a paused queue, and is handed out")
+        if story.holds:
+            self.figures["starts of held jobs"] += 1
+            running = [each.holds for each in self.present.values() if each.state == "r"]
+            if text := self.limits.started(story.holds, running):
+                self._fail("G7", story, f"starts, and {text}")
+
     def _check_token(self, story: Story, token: bytes) -> None:
         if token in story.tokens:
             self._fail("I5", story, f"had the token {token!r} before")
@@ -218,7 +240,7 @@ class History:
             if verdict not in right:
                 self._fail("I2", story, f"got the verdict {verdict}, not {right}, on {word}")
             if verdict == "K":
-                story.settle(word, self.limits, self.clock_ms)
+                story.settle(word, self.deaths, self.clock_ms)
                 self.touched.append(story.job_id)
                 self.figures[f"settled {word.op}"] += 1
             else:
@@ -252,7 +274,7 @@ class History:
         if not incarnation.has_lease:  # one that comes too late gives one again; it will end
             incarnation.has_lease, incarnation.is_reaped = True, False
             incarnation.renewed_at_ms = self.true_ms
-        self.limits |= {each.task: each.limit or "3" for each in limits}
+        self.deaths |= {each.task: each.limit or "3" for each in limits}
 
     def _note_beat(self, reply: Beaten, worker: str) -> None:
         incarnation = self.incarnations[worker]
@@ -279,7 +301,7 @@ class History:
             elif not is_crash or story.waits_inside:
                 story.again(self.clock_ms)
             else:
-                story.crash(self.limits.get(story.job.task, "3"), self.clock_ms)
+                story.crash(self.deaths.get(story.job.task, "3"), self.clock_ms)
             self._compare("I13", story, found)
             self.touched.append(story.job_id)
         self.figures["deliveries taken over"] += reply.taken
@@ -346,7 +368,7 @@ class History:
                 expected = "K"
             else:
                 expected = story.state
-            if verdict != expected and not (expected == "w" and verdict in "qd"):
+            if verdict != expected and not (expected == "w" and verdict in "qdp"):
                 self._fail("replay", story, f"got the verdict {verdict}, not {expected}")
             if verdict == "K" and story.handled_by != nonce:
                 story.replay(nonce, self.clock_ms)
@@ -372,6 +394,31 @@ class History:
             expected = story.state if story.state in ENDED and not story.is_forgotten else alive
             if end.state != expected:
                 self._fail("I2", story, f"is said to have ended as {end}")
+
+    def _note_limits_change(self, is_declared: bool, field: str, numbers: str) -> None:  # noqa: FBT001
+        if not is_declared:
+            raise Violation(f"the limit {field} is not known")
+        self.limits.change(field, numbers)
+
+    def _note_limits_wake(self, _: int) -> None:
+        """Gates are looked at again."""
+
+    def _note_queues_pause(self, _: bool, queue: str) -> None:  # noqa: FBT001
+        self.limits.paused.add(queue)
+        self.figures["pauses"] += 1
+
+    def _note_queues_resume(self, _: bool, queue: str) -> None:  # noqa: FBT001
+        self.limits.paused.discard(queue)
+
+    def _note_schedules_due(self, _: object) -> None:
+        """Nothing was written."""
+
+    def _note_schedules_fire(self, verdicts: str, fires: Sequence[Fire]) -> None:
+        for story in self.occurrences.fired(verdicts, fires, self.stories):
+            self.begin(story)
+            story.create("", self.clock_ms)
+            self.touched.append(story.job_id)
+            self.figures["occurrences"] += 1
 
     def _note_ring(self, _: int) -> None:
         """A token was passed on."""

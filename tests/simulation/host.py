@@ -15,6 +15,8 @@ from aioq.embedded import PrivateServer
 from tests.broker.place import START, Place
 from tests.simulation.audit import look
 from tests.simulation.history import History
+from tests.simulation.limits import LIMITS
+from tests.simulation.scheduler import PLANS
 from tests.simulation.stories import Found, Incarnation
 from tests.simulation.turns import Message, Turns
 from tests.simulation.wire import Wire
@@ -59,6 +61,19 @@ class Host:
     def is_away(self) -> bool:
         """Whether nobody can reach it."""
         return self._turns.now_ms < self.away_until
+
+    def declare(self) -> None:
+        """Tell the server of limits and schedules, as the first worker to start does."""
+        prefix, now_ms = self.prefix, self.clock_ms
+        limits = [word for field, text in LIMITS.items() for word in (field, f"1 app {text}")]
+        definitions = [word for plan in PLANS.values() for word in (plan.name, plan.definition)]
+        first = {plan.name: now_ms + plan.every_ms for plan in PLANS.values()}
+        self.wire.ask(
+            ("HSET", f"{prefix}lc", *limits),
+            ("HSET", f"{prefix}cr", *definitions),
+            ("ZADD", f"{prefix}cz", *(word for name in first for word in (first[name], name))),
+        )
+        self.history.occurrences.restore(first, {})
 
     def execute(self, message: Message) -> Any:  # noqa: ANN401 - as the script has it
         """Run a call, and tell the history.
@@ -118,13 +133,21 @@ class Host:
 
     def restore(self, touched: list[str]) -> None:
         """Tell the history what is left."""
-        leases, limits = self.wire.ask(
-            ("ZRANGE", f"{self.prefix}lw", 0, -1, "WITHSCORES"), ("HGETALL", f"{self.prefix}o")
+        prefix, history = self.prefix, self.history
+        leases, deaths, limits, paused, due, last = self.wire.ask(
+            ("ZRANGE", f"{prefix}lw", 0, -1, "WITHSCORES"),
+            ("HGETALL", f"{prefix}o"),
+            ("HGETALL", f"{prefix}lr"),
+            ("SMEMBERS", f"{prefix}qp"),
+            ("ZRANGE", f"{prefix}cz", 0, -1, "WITHSCORES"),
+            ("HGETALL", f"{prefix}cl"),
         )
+        history.limits.restore(_texts(limits), {queue.decode() for queue in paused})
+        next_ms = {name: int(at) for name, at in _texts(due).items()}
+        history.occurrences.restore(next_ms, _texts(last))
         ends = {name.decode(): float(end) for name, end in _pairs(leases)}
-        known = {task.decode(): limit.decode() for task, limit in _pairs(limits)}
-        self.history.true_ms = self._turns.now_ms
-        self.history.restore(set(touched), ends, known, self._offset_ms)
+        history.true_ms = self._turns.now_ms
+        history.restore(set(touched), ends, _texts(deaths), self._offset_ms)
         self._had_trouble(10_000)  # beats that it has forgotten
 
     def _return_after(self, ms: float) -> None:
@@ -149,6 +172,10 @@ class Host:
         )
         # A clock that jumps takes its time at once.
         return own + sum(end - begin for begin, end in self.troubles if end > since_ms)
+
+
+def _texts(flat: list[bytes]) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in _pairs(flat)}
 
 
 def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:

@@ -34,6 +34,7 @@ class Found(NamedTuple):
     handled_by: str
     expires_ms: int | None
     unknown_since: int | None
+    holds: str
     has_payload: bool
     """Whether it can be replayed."""
 
@@ -70,6 +71,8 @@ class Story:
     crashes: int = 0
     ended: int = 0
     is_revoked: bool = False
+    holds: str = ""
+    """The limits that it waits for before each delivery."""
     unknown_since: int | None = None
     handled_by: str = ""
     """The nonce of the call that last replayed or discarded it."""
@@ -92,7 +95,7 @@ class Story:
     @property
     def lane(self) -> str:
         """The lane it waits in."""
-        lane = self.job.lane or COMMON_LANE
+        lane = self.job.lane.partition(" ")[0] or COMMON_LANE
         return suspects(split_lane(lane)[0]) if self.crashes >= 2 else lane
 
     @property
@@ -105,6 +108,7 @@ class Story:
         self.nonce, self.state = nonce, "w"
         self.retries = self.crashes = self.ended = 0
         self.is_revoked, self.unknown_since, self.holder = False, None, ""
+        self.holds = self.job.lane.partition(" ")[2]
         self.due_ms = now_ms + self.due_after_ms
         if self.expires_after_ms is not None:
             self.expires_ms = now_ms + self.expires_after_ms
@@ -147,6 +151,9 @@ class Story:
             self.crash(limits.get(self.job.task, "3"), now_ms)
         elif word.op == "u":
             self._offer_around(now_ms)
+        elif word.op == "p":
+            self.holds, self.ended = str(word.argument), self.ended - 1
+            self.again(now_ms + 1)
         else:
             if word.op == "r":
                 self.retries += 1
@@ -183,7 +190,7 @@ class Story:
             self.token = found.token
         if self.state == "w":
             self.due_ms = found.due_ms if found.state == "d" else 0
-        self.nonce, self.handled_by = found.nonce, found.handled_by
+        self.nonce, self.handled_by, self.holds = found.nonce, found.handled_by, found.holds
         self.expires_ms, self.unknown_since = found.expires_ms, found.unknown_since
         self.is_discarded = self.state == "f" and not found.has_payload
 
@@ -195,7 +202,7 @@ class Story:
             return f"it was never enqueued, and the server has it as {found.state}"
         if self.has_expired(found, now_ms):
             return ""
-        state = "w" if found.state in {"q", "d"} else found.state
+        state = "w" if found.state in {"q", "d", "p"} else found.state
         seen = (state, found.retries, found.crashes, found.ended, found.revoke)
         known = (self.state, self.retries, self.crashes, self.ended, self.is_revoked)
         if seen != known:

@@ -56,6 +56,8 @@ class Task(NamedTuple):
     """As `register.lua` knows it: how many deaths a job survives."""
     needs_thread: bool = False
     reports: bool = False
+    holds: tuple[str, ...] = ()
+    """What its jobs may be held by."""
 
     @property
     def acks_late(self) -> bool:
@@ -71,7 +73,7 @@ class Task(NamedTuple):
 TASKS = {
     task.name: task
     for task in (
-        Task("quick", 46),
+        Task("quick", 34),
         Task("long", 6, longest_ms=80_000),
         Task("threaded", 8, needs_thread=True),
         Task("reporting", 4, reports=True),
@@ -85,6 +87,9 @@ TASKS = {
         Task("frail", 2, way=Way.KILLS_THE_WORKER, chance=0.3, limit="1"),
         Task("once", 4, longest_ms=30_000, limit="0"),
         Task("rare", 4),
+        Task("paced", 5, holds=("b:pace:", "b:pace:=2", "b:pace: c:slots:", "b:bulk:x")),
+        Task("slotted", 4, holds=("c:slots:", "c:elastic:", "c:elastic: c:slots:")),
+        Task("fair", 3, holds=("f:a", "f:b c:elastic:")),
     )
 }
 UNKNOWN_TO_SOME = "rare"

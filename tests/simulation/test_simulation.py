@@ -18,7 +18,8 @@ def run(seed: int, steps: int = STEPS) -> None:
     seen = simulate(seed, steps)
     sys.stdout.write(f"seed {seed}\n{figures(seen)}\n")
     assert seen["steps"] >= steps
-    assert seen["jobs"] > 0
+    for what in ("jobs", "starts of held jobs", "occurrences"):
+        assert seen[what] > 0
 
 
 @pytest.mark.timeout(300)

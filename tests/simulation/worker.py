@@ -10,6 +10,7 @@ from tests.simulation.client import Client
 from tests.simulation.consumer import Consumer
 from tests.simulation.executor import Executor
 from tests.simulation.keeper import Keeper, reap_call
+from tests.simulation.scheduler import Scheduler
 from tests.simulation.settler import Settler
 from tests.simulation.turns import Hear, Lost, Signal, Turn
 
@@ -48,6 +49,7 @@ class Worker(Client):
         self.settler = Settler(self)
         self.executor = Executor(self)
         self.consumer = Consumer(self)
+        self.scheduler = Scheduler(self)
         self.keeper.on_lost = [self.executor.lose, self.settler.drop]
         self.began_ms = self.turns.now_ms
         self.spawn("main", self._run())
@@ -63,6 +65,7 @@ class Worker(Client):
         keeping = self.spawn("keeper", self.keeper.keep(), in_loop=False)
         self.is_kept = True
         self.spawn("consumer", self.consumer.run())
+        self.spawn("scheduler", self.scheduler.run())
         while not self.consumer.has_stopped:
             yield Hear((self.consumer.stopped,))
         yield from self._wait_for_jobs()

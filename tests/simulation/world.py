@@ -69,6 +69,11 @@ class World:
         """Whether more jobs may come."""
         return sum(story.is_alive for story in self.history.present.values()) < MOST_ALIVE
 
+    @property
+    def is_troubled(self) -> bool:
+        """Whether messages are still on their way that nobody waits for, or the server is away."""
+        return self.host.is_away or self.network.next_ms is not None
+
     def has_left(self, worker: Worker) -> None:
         """Take note that a worker has left in good order; another comes."""
         self._replace(worker)
@@ -166,6 +171,7 @@ class World:
         self.host.close()
 
     def _begin(self) -> None:
+        self.host.declare()
         busy = self.rng.choice((400, 1_500, 6_000))
         for post in POSTS:
             self._start(post)

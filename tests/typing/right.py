@@ -1,7 +1,7 @@
 """What a type checker must understand: checked by pyright, never run."""
 
 from collections.abc import Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, assert_type
 
 from aioq import (
@@ -14,12 +14,16 @@ from aioq import (
     JobInfo,
     JobState,
     LimitInfo,
+    Occurrence,
     Progress,
+    ScheduleInfo,
     Settings,
     Signature,
     TaskFailed,
     TokenBucket,
+    crontab,
     current_job,
+    every,
     task,
 )
 
@@ -184,6 +188,18 @@ async def dead_letters() -> None:
     assert_type(await letters.replay("id"), Job[Any])
     assert_type(await letters.replay_all(), int)
     assert_type(await letters.discard("id"), bool)
+
+
+async def schedules() -> None:
+    app.schedule("nightly", add.s(1, 2), crontab(hour=3), missed="all", overlap="skip", jitter=5)
+    app.beat_schedule = {"x": {"task": "a.b", "schedule": 30.0, "args": (16,)}}
+    app.beat_schedule["y"] = {"task": add, "schedule": every(5), "kwargs": {"x": 1, "y": 2}}
+    await app.schedules.add("often", add.s(1, 2), timedelta(seconds=5), missed="skip")
+    async for info in app.schedules.list():
+        assert_type(info, ScheduleInfo)
+    assert_type(await app.schedules.next("often", 3), list[datetime])
+    assert_type(await app.schedules.run_now("often"), Job[Any])
+    assert_type(await app.schedules.history("often"), list[Occurrence])
 
 
 async def limits() -> None:

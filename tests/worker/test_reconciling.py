@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from aioq import Aioq, ConfigurationError, ScheduleInfo, Settings, crontab, every
+from aioq import Aioq, AioqError, ConfigurationError, ScheduleInfo, Settings, crontab, every
+from aioq.broker.schedules import Change
+from aioq.broker.schedules import reconcile as bring
 from aioq.core.recurring import RUN_TIME, decode
 from aioq.testing import running
 from aioq.worker import Worker, scheduler
@@ -272,3 +274,29 @@ async def test_what_is_stored_says_all_that_a_scheduler_needs(place: Place) -> N
     definition = decode(place.admin("HGET", f"{place.prefix}cr", "a"))
     assert (definition.task, definition.lane) == ("report", "default:5")
     assert definition.source != RUN_TIME
+
+
+async def test_what_another_release_has_brought_is_listed_and_can_be_paused_and_removed(
+    place: Place,
+) -> None:
+    app = release(place)
+    strange = Change("strange", b"other:app\n\x81\xa3new\x01", 4_000_000_000_000, 0)
+    place.run(bring(place.prefix, source="other:app", version=1, changes=[strange]))
+    async with app:
+        [info] = await app.schedules.list()
+        assert (info.task, info.source, info.args) == ("?", "other:app", None)
+        assert info.schedule == "? (of another release)"
+        with pytest.raises(AioqError, match="schedule 'strange' was brought by another release"):
+            await app.schedules.run_now("strange")
+        await app.schedules.pause("strange")
+        await app.schedules.remove("strange")
+    assert list(place.dump()) == ["cs"]
+
+
+async def test_what_is_overdue_is_not_what_comes_next(place: Place) -> None:
+    app = release(place, yearly("a"))
+    await start(app)
+    place.admin("ZADD", f"{place.prefix}cz", 123_000, "a")
+    async with app:
+        [following] = await app.schedules.next("a")
+    assert following > datetime.now().astimezone()

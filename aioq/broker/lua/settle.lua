@@ -116,10 +116,10 @@ local function apply(job_id, op, number, argument, value, record, payload)
   elseif op == 'f' then
     bury(job_id, value, payload, record)
   elseif op == 'p' then
-    call('HSET', key, 'h', argument)
+    record[HOLDS] = argument .. (record[HOLDS] and ' ' .. record[HOLDS] or '')
+    call('HSET', key, 'h', record[HOLDS])
     call('HINCRBY', key, 'a', -1) -- made up for by `again`
-    -- Its next entry will be in another stream, where one of this millisecond could have the id of
-    -- this one, and the fence would let a late word about this one pass.
+    -- Later, for in another stream an entry of this millisecond could have the id of this one.
     again(job_id, record, now_ms + 1, payload)
   elseif op == 'l' then
     crash(job_id, record, payload, function() return value end)

@@ -129,8 +129,10 @@ local function take_gates(lane, index, most)
     local begun_ms = now_ms - (record[8] or now_ms)
     local key = prefix .. 'j:' .. job_id
     call('HSET', key, 's', 'r', 'i', entry_id, 'o', worker, 'b', begun_ms)
-    -- Its index tells that it has passed the gate.
-    hand_out(entry_id, job_id, record[3], index + lanes, record[4], record[5], record[6], payload)
+    -- Its index tells that it was held by what its task is limited by, not only by its schedule.
+    local is_held = string.find(' ' .. (record[9] or ''), ' [bcf]:')
+    local place = is_held and index + lanes or index
+    hand_out(entry_id, job_id, record[3], place, record[4], record[5], record[6], payload)
   end
   local is_done = false
   while room > left and scan > 0 and not is_done do
