@@ -31,6 +31,11 @@ def is_gate(member: str) -> bool:
     return re.match(r"\S+:[0-9z] ", member) is not None
 
 
+def is_limited(holds: str) -> bool:
+    """Tell whether a job is held by what its task is limited by, and not only by its schedule."""
+    return re.search(r"(^| )[bcf]:", holds) is not None
+
+
 def slots_of(holds: str) -> set[str]:
     """Return the slots that a job takes."""
     return {word for word in holds.split() if word.startswith(("c:", "o:"))}

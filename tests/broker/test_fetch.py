@@ -124,7 +124,7 @@ def test_a_worker_without_a_lease_gets_nothing(place: Place, clock: Clock, worke
     enqueue(place, new_job("a"), new_job("b", due="+1"))
     clock.advance(1)
     before = place.dump()
-    assert fetch(place, worker=worker) == Fetched(-1, 0, [], False, [])
+    assert fetch(place, worker=worker) == Fetched(-1, 0, [], passed=False, deliveries=[])
     assert place.dump() == before
 
 

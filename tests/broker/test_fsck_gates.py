@@ -356,7 +356,7 @@ def run_all(place: Place) -> dict[str, str]:
 async def test_a_sound_place_has_no_findings_and_is_counted(gated: Place) -> None:
     report = await examine(gated)
     assert report.findings == []
-    assert (report.jobs, report.delayed, report.parked) == (6, 0, 3)
+    assert (report.jobs, report.delayed, report.parked) == (6, 0, {"default:5": 3})
     assert report.held == {"default:5": 0, "default:5h": 1}
     gated.is_sound = True
 
@@ -400,7 +400,11 @@ async def test_more_members_than_one_call_looks_at(place: Place) -> None:
     }
     assert report.unmended == []
     report = await examine(place)
-    assert (report.findings, report.parked, report.delayed) == ([], 900, 0)
+    assert (report.findings, report.parked, report.delayed) == (
+        [],
+        {"default:5": 600, "mail:5": 300},
+        0,
+    )
     assert place.problems() == []
     place.is_sound = True
 

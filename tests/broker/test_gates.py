@@ -20,8 +20,10 @@ def define(place: Place, **limits: str) -> None:
         place.admin("HSET", f"{place.prefix}lc", name.replace("_", ":", 1), f"1 app {numbers}")
 
 
-def held(*names: str, holds: str = BUCKET, lane: str = "default:5", **given: str) -> list[NewJob]:
-    return [new_job(name, lane=f"{lane} {holds}", **given) for name in names]
+def held(
+    *names: str, holds: str = BUCKET, lane: str = "default:5", due: str = "", expires: str = ""
+) -> list[NewJob]:
+    return [new_job(name, lane=f"{lane} {holds}", due=due, expires=expires) for name in names]
 
 
 def ids(deliveries: list[Delivery]) -> list[str]:
