@@ -233,6 +233,14 @@ def test_fair_keys_take_turns_however_much_one_of_them_brings(place: Place, cloc
     assert take(place, room=4) == ["big0", "small1", "big1", "small2"]
 
 
+@pytest.mark.parametrize("room", [1, 2, 3])
+def test_fair_keys_take_turns_from_fetch_to_fetch(place: Place, clock: Clock, room: int) -> None:
+    for fair in "abc":
+        enqueue(place, *held(*(f"{fair}{n}" for n in range(4)), holds=f"f:{fair}"))
+    taken = [name for _ in range(12 // room) for name in take(place, room=room)]
+    assert taken == [f"{fair}{n}" for n in range(4) for fair in "abc"]
+
+
 def test_fair_keys_share_the_limits_of_their_gate(place: Place, clock: Clock) -> None:
     define(place, c_send="2")
     enqueue(place, *held("a1", "a2", holds="f:a c:send:"), *held("b1", holds="f:b c:send:"))
