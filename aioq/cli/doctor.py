@@ -48,9 +48,16 @@ class Picture:
         """Whether nobody has ever used this name, or all that it had has expired."""
         return not (self.report.jobs or self.report.held or self.workers or self.problems)
 
-    def queues(self) -> list[tuple[str, int, int, int]]:
-        """Return each queue with its jobs that wait and that run, and its live workers."""
-        waiting, held, served = Counter[str](), Counter[str](), Counter[str]()
+    def queues(self) -> list[tuple[str, int, int, int, int]]:
+        """Return each queue: jobs that are ready, that limits hold and that run; live workers."""
+        waiting, parked, held, served = (
+            Counter[str](),
+            Counter[str](),
+            Counter[str](),
+            Counter[str](),
+        )
+        for lane, count in self.report.parked.items():
+            parked[_queue_of(lane)] += count
         for lane, count in self.report.waiting.items():
             waiting[_queue_of(lane)] += count
         for lane, count in self.report.held.items():
@@ -58,9 +65,9 @@ class Picture:
         for worker in self.workers:
             served.update(worker.queues)
         return [
-            (name, waiting[name], held[name], served[name])
-            for name in sorted(waiting.keys() | served.keys())
-            if waiting[name] or held[name] or served[name]
+            (name, waiting[name], parked[name], held[name], served[name])
+            for name in sorted(waiting.keys() | parked.keys() | served.keys())
+            if waiting[name] or parked[name] or held[name] or served[name]
         ]
 
 
@@ -161,7 +168,7 @@ def _show(picture: Picture, *, repair: bool) -> None:
         "clients": "unknown" if facts.clients is None else str(facts.clients),
         "workers": f"{len(picture.workers)} alive{overdue}",
         "jobs": f"{_count(report.jobs, 'record')}, {report.delayed} delayed, "
-        f"{report.parked} held, {_count(report.dead_letters, 'dead letter')}",
+        f"{sum(report.parked.values())} held, {_count(report.dead_letters, 'dead letter')}",
     }
     for title, text in lines.items():
         click.echo(f"{title:<12} {text}")
@@ -169,7 +176,7 @@ def _show(picture: Picture, *, repair: bool) -> None:
     if queues:
         click.echo()
         rows = [(name, *map(str, counts)) for name, *counts in queues]
-        table.echo(("QUEUE", "WAITING", "RUNNING", "WORKERS"), rows)
+        table.echo(("QUEUE", "WAITING", "HELD", "RUNNING", "WORKERS"), rows)
     click.echo()
     for problem in picture.problems[:SHOWN]:
         is_told = repair or problem.code.startswith("server-")
@@ -220,12 +227,12 @@ def _facts(picture: Picture) -> dict[str, Any]:
         "workers": picture.workers,
         "overdue_workers": report.overdue,
         "queues": [
-            {"name": name, "waiting": waiting, "running": running, "workers": workers}
-            for name, waiting, running, workers in picture.queues()
+            dict(zip(("name", "waiting", "held", "running", "workers"), row, strict=True))
+            for row in picture.queues()
         ],
         "jobs": report.jobs,
         "delayed": report.delayed,
-        "held": report.parked,
+        "held": sum(report.parked.values()),
         "dead_letters": report.dead_letters,
         "is_complete": report.is_complete,
         "is_healthy": picture.is_healthy,

@@ -42,6 +42,7 @@ SECTIONS = {
         "schedules": Entry("aioq.cli.schedules", "schedules", "List, pause or run schedules."),
         "check": Entry("aioq.cli.check", "check", "Tell whether server and workers are alive."),
         "queues": Entry("aioq.cli.queues", "queues", "List queues; pause and resume them."),
+        "limits": Entry("aioq.cli.limits", "limits", "List rate and concurrency limits; set them."),
         "doctor": Entry("aioq.cli.doctor", "doctor", "Check the data on the server; mend them."),
     },
 }

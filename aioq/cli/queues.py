@@ -1,22 +1,19 @@
 """`aioq queues`: what waits in each queue; pause one, resume it."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from aioq.app import Aioq
-from aioq.cli import discovery, flags, table
-from aioq.cli.failures import from_server, note
+from aioq.cli import namespace, table
+from aioq.cli.failures import note
 from aioq.cli.values import dump
 from aioq.core import options
 from aioq.core.errors import ConfigurationError
 from aioq.core.record import QueueInfo
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @click.group()
@@ -28,28 +25,20 @@ def queues() -> None:
     """
 
 
-def _common(command: Command) -> Command:
-    for option in (
-        flags.app_option,
-        flags.setting_options("url"),
-        click.option("--name", help="The namespace, where no app is given.  [default: aioq]"),
-        click.option("--json", "as_json", is_flag=True, help="Print an object."),
-    )[::-1]:
-        command = option(command)
-    return command
-
-
 @queues.command("list")
-@_common
-def list_queues(*, as_json: bool, **connection: Any) -> None:  # noqa: ANN401 - see _common
+@namespace.options
+def list_queues(*, as_json: bool, **connection: Any) -> None:  # noqa: ANN401 - see namespace.options
     """List the queues: those with jobs, those that live workers serve, and those that are paused.
 
     READY jobs can be taken now, HELD ones wait for a limit; OLDEST is how long the first of both
     has waited.
     """
-    app, _ = discovery.named_or_bare(**connection)
-    with from_server():
-        found = asyncio.run(_listed(app))
+    app = namespace.app(**connection)
+
+    async def listed() -> list[QueueInfo]:
+        return await app.queues.list()
+
+    found = namespace.ask(app, listed)
     if as_json:
         facts = {"schema": 1, "name": app.name, "queues": [asdict(each) for each in found]}
         click.echo(dump(facts))
@@ -62,7 +51,7 @@ def list_queues(*, as_json: bool, **connection: Any) -> None:  # noqa: ANN401 - 
 
 @queues.command()
 @click.argument("names", nargs=-1, required=True, metavar="QUEUE...")
-@_common
+@namespace.options
 def pause(names: tuple[str, ...], *, as_json: bool, **connection: Any) -> None:  # noqa: ANN401
     """Hand no more jobs of a queue out, to any worker, until it is resumed.
 
@@ -73,7 +62,7 @@ def pause(names: tuple[str, ...], *, as_json: bool, **connection: Any) -> None: 
 
 @queues.command()
 @click.argument("names", nargs=-1, required=True, metavar="QUEUE...")
-@_common
+@namespace.options
 def resume(names: tuple[str, ...], *, as_json: bool, **connection: Any) -> None:  # noqa: ANN401
     """End the pause of a queue."""
     _change(names, connection, paused=False, as_json=as_json)
@@ -87,9 +76,8 @@ def _change(
             options.queue_name(name)
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from error
-    app, _ = discovery.named_or_bare(**connection)
-    with from_server():
-        changes, unknown = asyncio.run(_changed(app, names, paused=paused))
+    app = namespace.app(**connection)
+    changes, unknown = namespace.ask(app, lambda: _changed(app, names, paused=paused))
     if as_json:
         facts = [
             {"name": name, "paused": paused, "changed": changed}
@@ -106,27 +94,17 @@ def _change(
         note(f"nothing is known of a queue {name!r} of {app.name!r} yet; is it --name, or -A?")
 
 
-async def _listed(app: Aioq) -> list[QueueInfo]:
-    try:
-        return await app.queues.list()
-    finally:
-        await app.aclose()
-
-
 async def _changed(
     app: Aioq, names: Sequence[str], *, paused: bool
 ) -> tuple[dict[str, bool], list[str]]:
     """Pause or resume; return what that changed, and the queues that nobody uses yet."""
     change = app.queues.pause if paused else app.queues.resume
-    try:
-        changes = {name: await change(name) for name in dict.fromkeys(names)}
-        in_use = {
-            each.name
-            async for each in app.queues.list()
-            if each.depth or each.held or each.running or each.workers
-        }
-    finally:
-        await app.aclose()
+    changes = {name: await change(name) for name in dict.fromkeys(names)}
+    in_use = {
+        each.name
+        async for each in app.queues.list()
+        if each.depth or each.held or each.running or each.workers
+    }
     return changes, [name for name in changes if name not in in_use]
 
 

@@ -1,6 +1,5 @@
 """`aioq schedules`: what is due when, and what became of it; pause, resume, remove, run one now."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime
@@ -9,13 +8,12 @@ from typing import Any, TypeVar
 import click
 
 from aioq.app import Aioq
-from aioq.cli import discovery, flags, table
-from aioq.cli.failures import Failure, from_server, note
+from aioq.cli import namespace, table
+from aioq.cli.failures import Failure, note
 from aioq.cli.values import dump, plain
 from aioq.core.errors import ScheduleNotFound
 from aioq.core.recurring import Occurrence, ScheduleInfo
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
@@ -28,29 +26,18 @@ def schedules() -> None:
     """
 
 
-def _common(command: Command) -> Command:
-    for option in (
-        flags.app_option,
-        flags.setting_options("url"),
-        click.option("--name", "namespace", help="Where no app is given.  [default: aioq]"),
-        click.option("--json", "as_json", is_flag=True, help="Print an object."),
-    )[::-1]:
-        command = option(command)
-    return command
-
-
 _names = click.argument("names", nargs=-1, required=True, metavar="SCHEDULE...")
 _name = click.argument("name", metavar="SCHEDULE")
 
 
 @schedules.command("list")
-@_common
-def list_schedules(*, as_json: bool, **connection: Any) -> None:  # noqa: ANN401 - see _common
+@namespace.options
+def list_schedules(*, as_json: bool, **connection: Any) -> None:  # noqa: ANN401 - see namespace.options
     """List the schedules; moments are in the timezone of each.
 
     LAST is what became of the last occurrence; SOURCE is the code that declares it, if any does.
     """
-    app = _app(**connection)
+    app = namespace.app(**connection)
     found = _ask(app, lambda: _listed(app))
     if as_json:
         facts = [{**asdict(each), **_plain_arguments(each)} for each in found]
@@ -68,10 +55,10 @@ def list_schedules(*, as_json: bool, **connection: Any) -> None:  # noqa: ANN401
 @schedules.command("next")
 @_name
 @click.option("-n", "count", default=5, show_default=True, type=click.IntRange(1, 1000))
-@_common
+@namespace.options
 def next_occurrences(name: str, count: int, *, as_json: bool, **connection: Any) -> None:  # noqa: ANN401
     """Print the next occurrences of a schedule; if it is paused, those that there would be."""
-    app = _app(**connection)
+    app = namespace.app(**connection)
     found = _ask(app, lambda: app.schedules.next(name, count))
     if as_json:
         click.echo(dump({"schema": 1, "name": name, "next": found}))
@@ -82,13 +69,13 @@ def next_occurrences(name: str, count: int, *, as_json: bool, **connection: Any)
 
 @schedules.command()
 @_name
-@_common
-def history(name: str, *, as_json: bool, **connection: Any) -> None:  # noqa: ANN401 - see _common
+@namespace.options
+def history(name: str, *, as_json: bool, **connection: Any) -> None:  # noqa: ANN401 - see namespace.options
     """Print what became of the last 100 occurrences of a schedule, the newest first.
 
     LATE is how long after its time a worker took care of it.
     """
-    app = _app(**connection)
+    app = namespace.app(**connection)
     found = _ask(app, lambda: app.schedules.history(name))
     if as_json:
         facts = [asdict(each) for each in found]
@@ -102,31 +89,31 @@ def history(name: str, *, as_json: bool, **connection: Any) -> None:  # noqa: AN
 
 @schedules.command()
 @_names
-@_common
+@namespace.options
 def pause(names: tuple[str, ...], *, as_json: bool, **connection: Any) -> None:  # noqa: ANN401
     """Let schedules rest until they are resumed; what would be due meanwhile is not missed."""
-    app = _app(**connection)
+    app = namespace.app(**connection)
     _each(app, names, app.schedules.pause, "is paused", as_json=as_json)
 
 
 @schedules.command()
 @_names
-@_common
+@namespace.options
 def resume(names: tuple[str, ...], *, as_json: bool, **connection: Any) -> None:  # noqa: ANN401
     """Let paused schedules go on, from now."""
-    app = _app(**connection)
+    app = namespace.app(**connection)
     _each(app, names, app.schedules.resume, "goes on", as_json=as_json)
 
 
 @schedules.command()
 @_names
-@_common
+@namespace.options
 def remove(names: tuple[str, ...], *, as_json: bool, **connection: Any) -> None:  # noqa: ANN401
     """Remove schedules and their history; the jobs they have made stay.
 
     One that is still in some app's code is back when that app's next worker starts.
     """
-    app = _app(**connection)
+    app = namespace.app(**connection)
     sources = {each.name: each.source for each in _ask(app, lambda: _listed(app))}
     _each(app, names, app.schedules.remove, "is removed", as_json=as_json)
     for name in names:
@@ -139,33 +126,25 @@ def remove(names: tuple[str, ...], *, as_json: bool, **connection: Any) -> None:
 
 @schedules.command("run-now")
 @_name
-@_common
-def run_now(name: str, *, as_json: bool, **connection: Any) -> None:  # noqa: ANN401 - see _common
+@namespace.options
+def run_now(name: str, *, as_json: bool, **connection: Any) -> None:  # noqa: ANN401 - see namespace.options
     """Make one job of a schedule now, also while it is paused, and print its id."""
-    app = _app(**connection)
+    app = namespace.app(**connection)
     job = _ask(app, lambda: app.schedules.run_now(name))
     click.echo(dump({"schema": 1, "name": name, "id": job.id}) if as_json else job.id)
 
 
-def _app(*, namespace: str | None, **connection: Any) -> Aioq:  # noqa: ANN401 - see _common
-    return discovery.named_or_bare(name=namespace, **connection)[0]
-
-
 def _ask(app: Aioq, question: Callable[[], Awaitable[T]]) -> T:
-    """Ask the server in a loop of its own."""
+    """Ask the server; that a schedule is unknown is a failure."""
 
-    async def ask() -> T:
+    async def asked() -> T:
         try:
             return await question()
-        finally:
-            await app.aclose()
-
-    with from_server():
-        try:
-            return asyncio.run(ask())
         except ScheduleNotFound as error:
             message = f"{error} (of {app.name!r}; is it --name, or -A?)"
             raise Failure(message) from error
+
+    return namespace.ask(app, asked)
 
 
 def _each(
