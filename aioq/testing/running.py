@@ -28,6 +28,7 @@ async def running(
     *,
     concurrency: int | None = None,
     queues: Sequence[str] | Mapping[str, int] | None = None,
+    scheduler: bool = True,
     url: str | None = None,
 ) -> AsyncGenerator[Worker]:
     """Run a real worker of `app` in this event loop, on an empty private server.
@@ -39,15 +40,16 @@ async def running(
         app: the app to run.
         concurrency: jobs at the same time; default: `Settings.concurrency`.
         queues: which queues to serve, in their order or by weight; default: all that the app names.
+        scheduler: whether the app's schedules are brought to the server and fired meanwhile.
         url: a server of one's own in place of the private one; it is not emptied.
     """
     if url is not None:
-        async with _worker(app, url, concurrency, queues) as worker:
+        async with _worker(app, url, concurrency, queues, scheduler=scheduler) as worker:
             yield worker
         return
     database = _databases.take()
     try:
-        async with _worker(app, database.url, concurrency, queues) as worker:
+        async with _worker(app, database.url, concurrency, queues, scheduler=scheduler) as worker:
             yield worker
     finally:
         _databases.give_back(database)
@@ -59,9 +61,11 @@ async def _worker(
     url: str,
     concurrency: int | None,
     queues: Sequence[str] | Mapping[str, int] | None,
+    *,
+    scheduler: bool,
 ) -> AsyncGenerator[Worker]:
     with app.connected_to(url):
-        worker = Worker(app, concurrency=concurrency, queues=queues)
+        worker = Worker(app, concurrency=concurrency, queues=queues, scheduler=scheduler)
         worker.may_lose_jobs = True  # nobody wants a warning about a test's server
         runs = asyncio.ensure_future(worker.run())
         try:

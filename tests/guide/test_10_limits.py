@@ -251,6 +251,18 @@ async def test_a_limiter_can_be_used_by_itself() -> None:
             await stripe.acquire(cost=3)
 
 
+async def test_who_waits_at_a_limiter_can_be_a_task_and_be_cancelled() -> None:
+    async with running(app):
+        await stripe.acquire(cost=2)
+        first, second = (asyncio.create_task(stripe.acquire(cost=cost)) for cost in (2, 1))
+        await asyncio.sleep(0)
+        first.cancel()
+        await second
+        assert first.cancelled()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stripe.acquire(cost=2), timeout=0.001)
+
+
 async def test_a_limiter_and_tasks_of_its_name_share_their_tokens() -> None:
     async with running(app):
         await app.limits.set("stripe", TokenBucket(1, per=3600, burst=2))
@@ -291,6 +303,35 @@ def test_two_definitions_of_one_name_are_refused() -> None:
 async def test_what_is_no_limit_is_refused(bad: object) -> None:
     with pytest.raises(ConfigurationError):
         await app.limits.set("stripe", bad)  # pyright: ignore[reportArgumentType]
+
+
+async def test_a_limit_of_the_other_kind_is_set_with_a_warning_that_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running(app):
+        with caplog.at_level(logging.WARNING, "aioq.limits"):
+            await app.limits.set("stripe", Concurrency(3))
+        assert caplog.messages == [
+            "The limit 'stripe' is set, but no worker has declared a concurrency limit of this "
+            "name yet; it is the name of a rate limit."
+        ]
+        await app.limits.reset("stripe")
+
+
+@pytest.mark.parametrize("bad", ["", None, 3])
+async def test_what_is_no_name_of_a_limit_is_refused(bad: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"app\.limiter: name=.* is wrong: it is text"):
+        app.limiter(bad, "10/s")
+    with pytest.raises(ConfigurationError, match=r"app\.limits\.set: name=.* is wrong"):
+        await app.limits.set(bad, "10/s")
+    with pytest.raises(ConfigurationError, match=r"app\.limits\.reset: name=.* is wrong"):
+        await app.limits.reset(bad)
+
+
+@pytest.mark.parametrize("bad", [0, -1, 3, 1.5, True, "2"])
+def test_what_is_no_cost_is_refused(bad: int) -> None:
+    with pytest.raises(ConfigurationError, match=r"limiter stripe: cost=.* is wrong"):
+        stripe.acquire(cost=bad)
 
 
 @pytest.mark.parametrize("bad", ["fast", None, TokenBucket(5, key=len)])

@@ -14,7 +14,7 @@ from aioq import (
     crontab,
     every,
 )
-from aioq.testing import running
+from aioq.testing import embedded_server, running
 from tests.eventually import eventually
 
 app = Aioq(settings=Settings(timezone="Europe/Paris"))
@@ -180,6 +180,13 @@ async def test_a_name_that_nobody_knows_is_an_error_that_names_the_nearest() -> 
                 await unknown
 
 
+async def test_one_that_no_worker_has_brought_yet_is_only_in_the_code() -> None:
+    with embedded_server() as server, app.connected_to(server.url):
+        with pytest.raises(ScheduleNotFound, match="'midnight' is in this code, and not yet on the"):
+            await app.schedules.pause("midnight")
+        await app.aclose()
+
+
 @app.task
 async def one_at_a_time(name: str) -> None:
     ran.append(f"{name} begins")
@@ -287,7 +294,14 @@ def test_the_table_is_a_mapping_that_can_be_changed() -> None:
     other.beat_schedule.update(y={"task": "a.b", "schedule": 90})
     del other.beat_schedule["x"]
     assert list(other.declared_schedules()) == ["y"]
+    other.beat_schedule = other.beat_schedule
+    assert list(other.declared_schedules()) == ["y"]
     other.beat_schedule = {}
     assert other.declared_schedules() == {}
     with pytest.raises(ConfigurationError, match=r"beat_schedule=\[\] is wrong: it is a dict"):
         other.beat_schedule = []  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def test_a_test_that_wants_no_schedules_runs_without() -> None:
+    async with running(app, scheduler=False):
+        assert await app.schedules.list() == []
