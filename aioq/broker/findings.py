@@ -39,9 +39,9 @@ class Report:
     """Jobs that wait for a worker, by lane."""
     held: dict[str, int] = field(default_factory=dict[str, int])
     """Jobs that workers have, by lane."""
+    parked: dict[str, int] = field(default_factory=dict[str, int])
+    """Jobs that wait for a limit, or for their turn among fair keys, by lane."""
     delayed: int = 0
-    parked: int = 0
-    """Jobs that wait for a limit, or for their turn among fair keys."""
     dead_letters: int = 0
     overdue: int = 0
     """Workers whose lease has ended; the next worker that beats takes over what they hold."""

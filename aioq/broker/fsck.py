@@ -221,7 +221,7 @@ class Examiner:
             parked = [name for name in names if name[:3] == b"hp:"]
             for name in parked:
                 count = await self._broker.command("ZCARD", f"{self._prefix}{name.decode()}")
-                self._report.parked += count
+                self._report.parked[name[3:].decode()] = count
             held = [Member(name, b"") for name in names if name[:3] in _HOLDING]
             for name in await self._check_members(held):
                 async for members in self._members(name.decode()):

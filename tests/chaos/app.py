@@ -6,9 +6,12 @@ Kills from outside hit the innocent, so no number of crashes buries a job here.
 import asyncio
 import time
 
-from aioq import CONTEXT, Aioq, Context, Settings
+from aioq import CONTEXT, Aioq, Context, Settings, TokenBucket
 from tests.chaos import journal
 
+RATE = TokenBucket(25, per=1, burst=10)
+SLOTS = 3
+TENANTS = 4
 app = Aioq(name="test", settings=Settings(result_expires=7200))
 _journal = journal.of_this_process()
 
@@ -59,6 +62,34 @@ async def doomed(n: str, ctx: Context = CONTEXT) -> None:
     """Raise, and end as a dead letter."""
     with Run(n, ctx):
         raise Expected(n)
+
+
+@app.task(max_crashes=None, rate_limit=RATE)
+async def paced(n: str, ctx: Context = CONTEXT) -> str:
+    """Do nothing, and not too often."""
+    with Run(n, ctx):
+        await asyncio.sleep(0.01)
+    return answer(n)
+
+
+@app.task(max_crashes=None, max_concurrency=SLOTS)
+async def slotted(n: str, seconds: float, ctx: Context = CONTEXT) -> str:
+    """Do nothing for some seconds, together with few others."""
+    with Run(n, ctx):
+        await asyncio.sleep(seconds)
+    return answer(n)
+
+
+def _tenant(n: str, **_: object) -> int:
+    return int(n.rpartition("-")[2]) % TENANTS
+
+
+@app.task(max_crashes=None, fair_by=_tenant)
+async def shared(n: str, ctx: Context = CONTEXT) -> str:
+    """Do nothing, when it is one's turn."""
+    with Run(n, ctx):
+        await asyncio.sleep(0.01)
+    return answer(n)
 
 
 @app.task(max_crashes=None)

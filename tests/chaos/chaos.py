@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from aioq.broker import queues
+from aioq.broker.scripts import Call
 from aioq.embedded import PrivateServer
 from tests.broker.place import Admin
 from tests.chaos import journal
@@ -21,6 +23,7 @@ from tests.faults.proxy import Proxy
 Action = Callable[[Proxy], object]
 
 PREFIX = "{test.0}:"
+QUEUE = "default"
 AOF = ["--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"]
 """Every acknowledged write is on the disk, and the whole history stays there."""
 LATENCIES = [0, 0, 0.001, 0.005, 0.02]
@@ -61,6 +64,7 @@ class Chaos:
             "hold a link for longer than the lease": lambda: self._hold_link(1.2, 2.5),
             "flush the scripts": lambda: self._tell_server("SCRIPT", "FLUSH"),
             "kill a producer": self._kill_producer,
+            "pause the queue": self._pause,
         }
 
     def run(self) -> None:
@@ -190,6 +194,17 @@ class Chaos:
         admin(*command)
         admin.close()
 
+    def _pause(self) -> None:
+        """Pause the queue of everybody for a moment."""
+        self._run(queues.pause(PREFIX, queue=QUEUE))
+        seconds = self._random.uniform(0.3, 1.5)
+        self._in(seconds, lambda: self._run(queues.resume(PREFIX, queue=QUEUE)))
+
+    def _run(self, call: Call[bool]) -> None:
+        admin = Admin(self.server.url)
+        admin.run(call)
+        admin.close()
+
     def _do_to_link(self, action: Action) -> None:
         self.links.do(self._any_link(), action)
 
@@ -269,6 +284,9 @@ _LEFT = """
 local left = redis.call('ZCARD', KEYS[1] .. 'd')
 for _, lane in ipairs(redis.call('SUNION', KEYS[1] .. 'l', KEYS[1] .. 'ss')) do
   left = left + redis.call('XLEN', KEYS[1] .. 's:' .. lane)
+end
+for _, parked in ipairs(redis.call('KEYS', KEYS[1] .. 'hp:*')) do
+  left = left + redis.call('ZCARD', parked)
 end
 return left
 """

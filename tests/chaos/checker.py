@@ -5,13 +5,14 @@ Each check yields what is wrong, with the number of the job; nothing yielded mea
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from itertools import combinations, pairwise
+from itertools import combinations, groupby, pairwise
 from typing import NamedTuple
 
 from aioq.core.record import Stored
-from tests.chaos.app import answer
+from tests.chaos.app import RATE, SLOTS, answer
 from tests.chaos.evidence import Evidence, Outcome, Run
 from tests.chaos.history import FINAL, Change, History
+from tests.chaos.limit_log import excess
 
 MARGIN = 0.3
 """Seconds by which clocks of this kind may differ on a busy machine."""
@@ -55,6 +56,7 @@ def check(evidence: Evidence) -> Verdict:
         *_stranded(evidence),
         *_early(evidence),
         *_miscounted(evidence),
+        *_over_limits(evidence),
         *_complaints(evidence),
         *(Problem(n, "unheard", "its result was never heard of") for n in evidence.unheard),
         *(Problem("", "leak", text) for text in evidence.leaks),
@@ -123,7 +125,7 @@ def _flaws(known: History) -> Iterator[tuple[str, str]]:
             yield "came back", f"it had ended as {before.state}, and then was {after.state}"
         if before.state in _HELD and not _is_delivery(before, after) and not after.has_ended_entry:
             yield "unfenced", f"{before} became {after} without an end of its own entry"
-    entries = [_order(change.entry) for change in changes if change.state == Stored.QUEUED]
+    entries = [_order(entry) for entry, _ in groupby(each.entry for each in changes if each.entry)]
     if entries != sorted(set(entries)):
         yield "unfenced", f"its tokens do not grow: {entries}"
 
@@ -252,6 +254,16 @@ def _miscounted(evidence: Evidence) -> Iterator[Problem]:
         if counted != sent.failures:
             text = f"{counted} retries are counted, and its task has raised {sent.failures} times"
             yield Problem(n, "miscounted", text)
+
+
+def _over_limits(evidence: Evidence) -> Iterator[Problem]:
+    """G7: never more holders than slots, and in no window more starts than the rate allows."""
+    for name, most in evidence.limits.most.items():
+        if name.startswith("c:") and most > SLOTS:
+            yield Problem("", "limit", f"{most} jobs of {name} ran at the same time")
+    for name, starts in evidence.limits.starts.items():
+        if name.startswith("b:") and (text := excess(starts, RATE.numbers)):
+            yield Problem("", "limit", f"{name}: {text}")
 
 
 def _complaints(evidence: Evidence) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from tests.chaos.actors import Life, Slot
 from tests.chaos.app import app
 from tests.chaos.chaos import PREFIX, Chaos
 from tests.chaos.history import History
+from tests.chaos.limit_log import LimitLog
 
 _AT_A_TIME = 2000
 
@@ -76,6 +77,8 @@ class Evidence:
     """When each worker was dead."""
     by_pid: dict[str, str] = field(default_factory=dict[str, str])
     """The worker of each process id, which is a part of the names that aioq knows it by."""
+    limits: LimitLog = field(default_factory=LimitLog)
+    """What the server's log says of jobs with limits."""
     shift: float = 0
     """What to add to the monotonic clock to have the server's."""
 
@@ -92,7 +95,7 @@ def collect(chaos: Chaos) -> Evidence:
     place = Place(chaos.server.url)
     evidence.leaks = place.problems()
     place.admin.close()
-    evidence.histories = history.read(chaos.server.directory, PREFIX)
+    evidence.histories, evidence.limits = history.read(chaos.server.directory, PREFIX)
     job_ids = {*evidence.histories, *evidence.acked.values()}
     evidence.outcomes = asyncio.run(_outcomes(chaos.server.url, job_ids))
     return evidence

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from aioq.broker.resp import INCOMPLETE, new_reader
 from aioq.core.record import Stored
+from tests.chaos.limit_log import LimitLog
 
 FINAL = {Stored.COMPLETED, Stored.FAILED, Stored.REVOKED}
 _CHUNK = 1 << 20
@@ -42,7 +43,15 @@ class History:
         """When it was due, for a job that was enqueued for later."""
 
 
-def read(folder: Path, prefix: str) -> dict[str, History]:
+class Log(NamedTuple):
+    """What the file tells."""
+
+    histories: dict[str, History]
+    """By job id."""
+    limits: LimitLog
+
+
+def read(folder: Path, prefix: str) -> Log:
     """Read the histories of all jobs from the data folder of a server.
 
     It must have kept all its writes: no rewrite of the file.
@@ -51,7 +60,7 @@ def read(folder: Path, prefix: str) -> dict[str, History]:
     files = sorted(folder.glob("appendonlydir/*.incr.aof"), key=lambda file: int(_number(file)))
     for file in files:
         reader.read(file)
-    return reader.histories
+    return Log(reader.histories, reader.limits)
 
 
 def _number(file: Path) -> str:
@@ -64,6 +73,7 @@ class _Reader:
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self.histories: dict[str, History] = {}
+        self.limits = LimitLog()
         self._now_ms = 0
         self._changed: list[tuple[History, Change]] = []
         self._acknowledged: set[str] = set()
@@ -94,21 +104,25 @@ class _Reader:
         elif name == "SET" and command[1].endswith(":t"):
             self._now_ms = max(self._now_ms, int(command[2]))
         elif len(command) > 1 and command[1].startswith(self._prefix):
-            history = self.histories.setdefault(command[1][len(self._prefix) :], History())
-            self._write(history, name, command[2:])
+            job_id = command[1][len(self._prefix) :]
+            history = self.histories.setdefault(job_id, History())
+            if self._write(history, name, command[2:]):
+                self._change(history)
+                self.limits.note(job_id, history.fields, self._now_ms)
 
-    def _write(self, history: History, name: str, words: list[str]) -> None:
+    def _write(self, history: History, name: str, words: list[str]) -> bool:
+        """Apply a write to a record; tell whether it has named a state."""
         fields = history.fields
         if name in {"HSET", "HMSET"}:
             given = dict(zip(words[::2], words[1::2], strict=True))
             fields |= given
-            if "s" in given:
-                self._change(history)
-        elif name == "HINCRBY":
+            return "s" in given
+        if name == "HINCRBY":
             fields[words[0]] = str(int(fields.get(words[0], 0)) + int(words[1]))
         elif name == "HDEL":
             for word in words:
                 fields.pop(word, None)
+        return False
 
     def _change(self, history: History) -> None:
         fields = history.fields
@@ -126,6 +140,7 @@ class _Reader:
         for history, change in self._changed:
             has_ended = bool(history.changes) and self._has_ended(history.changes[-1])
             history.changes.append(change._replace(has_ended_entry=has_ended))
+        self.limits.end()
         self._changed.clear()
         self._acknowledged.clear()
         self._deleted.clear()

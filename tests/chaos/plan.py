@@ -19,6 +19,7 @@ Kind = Literal[
     "hold a link for longer than the lease",
     "flush the scripts",
     "kill a producer",
+    "pause the queue",
 ]
 
 

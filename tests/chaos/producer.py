@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from aioq import BrokerUnavailable, Job, Revoked, TaskFailed
 from aioq.tasks import Signature
 from tests.chaos import journal
-from tests.chaos.app import app, doomed, flaky, in_a_thread, work
+from tests.chaos.app import app, doomed, flaky, in_a_thread, paced, shared, slotted, work
 
 KINDS = {
-    "quick": 66,
+    "quick": 52,
     "delayed": 10,
     "long": 9,
     "flaky": 5,
@@ -26,6 +26,9 @@ KINDS = {
     "revoked": 3,
     "doomed": 1,
     "bulky": 2,
+    "paced": 6,
+    "slotted": 5,
+    "shared": 3,
 }
 """Kinds of jobs, and how many of a hundred are of each."""
 HEARD = 0.05
@@ -89,6 +92,9 @@ class Producer:
             "revoked": lambda: work.s(n, draw.uniform(0.2, 1)),
             "doomed": lambda: doomed.s(n),
             "bulky": lambda: work.s(n, 0, 2000),
+            "paced": lambda: paced.s(n),
+            "slotted": lambda: slotted.s(n, draw.uniform(0.02, 0.2)),
+            "shared": lambda: shared.s(n),
         }
         call = calls[kind]().set(priority=draw.choice([1, 5, 5, 9]))
         self._journal.write("sent", n, kind, failures)

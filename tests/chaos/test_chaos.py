@@ -37,6 +37,7 @@ MINUTE = Plan(
         "hold a link for longer than the lease": 2,
         "flush the scripts": 2,
         "kill a producer": 2,
+        "pause the queue": 2,
     },
     drain=90,  # on a busy machine
 )
@@ -59,6 +60,7 @@ TEN_MINUTES = Plan(
         "hold a link for longer than the lease": 15,
         "flush the scripts": 25,
         "kill a producer": 12,
+        "pause the queue": 20,
     },
 )
 
@@ -108,6 +110,12 @@ def figures(chaos: Chaos, evidence: Evidence, verdict: Verdict) -> str:
         "runs": f"{len(evidence.runs):,}",
         "jobs that ran more than once": sum(count > 1 for count in deliveries.values()),
         "runs that ended with their process": sum(run.how == "killed" for run in evidence.runs),
+        "starts under a rate limit": sum(
+            len(starts) for name, starts in evidence.limits.starts.items() if name[:2] == "b:"
+        ),
+        "slots held at once, at most": max(
+            (most for name, most in evidence.limits.most.items() if name[:2] == "c:"), default=0
+        ),
         "leases lost and begun anew": said.count("was lost: others have its jobs"),
         "deliveries recovered after a lost reply": said.count("whose delivery was lost"),
         "late outcomes refused": said.count("the outcome was refused"),

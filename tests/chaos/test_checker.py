@@ -8,11 +8,12 @@ from aioq.embedded import PrivateServer
 from tests.broker.calls import deliver, outcome, settle
 from tests.broker.place import Place, new_job
 from tests.chaos import history
-from tests.chaos.app import answer
+from tests.chaos.app import RATE, SLOTS, answer
 from tests.chaos.chaos import AOF
 from tests.chaos.checker import Verdict, check
 from tests.chaos.evidence import Evidence, Outcome, Run, Sent
 from tests.chaos.history import Change, History
+from tests.chaos.limit_log import excess
 
 QUEUED = Change("q", "1000-1", "", 1000, 1)
 RUNNING = Change("r", "1000-1", "vm-7-abcd", 1000, 1)
@@ -113,6 +114,11 @@ DAMAGES: dict[str, list[Damage]] = {
         lambda e: e.histories["a"].fields.update(e="1"),
         lambda e: e.sent.update(n1=Sent("flaky", 2)),
     ],
+    "limit": [
+        lambda e: e.limits.most.update({"c:slotted:": SLOTS + 1}),
+        lambda e: e.limits.starts.update({"b:paced:": [(1000, 1)] * (RATE.numbers.burst + 2)}),
+        lambda e: e.limits.starts.update({"b:paced:": [(n * 30, 1) for n in range(200)]}),
+    ],
     "complaint": [lambda e: e.said.update({"w1.1": "12:00 CRITICAL aioq.worker  It ends."})],
     "unheard": [lambda e: e.unheard.append("n1")],
     "leak": [lambda e: e.leaks.append("y:a is left in an empty system")],
@@ -173,7 +179,7 @@ def test_the_servers_own_file_shows_an_end_that_was_not_fenced() -> None:
         deliver(place, new_job("a"))
         place.admin("HSET", f"{place.prefix}j:a", "s", "c")
         place.admin.close()
-        evidence.histories = history.read(server.directory, place.prefix)
+        evidence.histories = history.read(server.directory, place.prefix).histories
 
     assert guarantees(check(evidence)) == {"unfenced"}
 
@@ -187,7 +193,7 @@ def test_the_servers_own_file_shows_an_entry_that_went_before_the_end() -> None:
         place.admin("XDEL", f"{place.prefix}s:default:5", delivery.entry_id)
         place.admin("HSET", f"{place.prefix}j:a", "s", "c")
         place.admin.close()
-        evidence.histories = history.read(server.directory, place.prefix)
+        evidence.histories = history.read(server.directory, place.prefix).histories
 
     assert guarantees(check(evidence)) == {"unfenced"}
 
@@ -203,8 +209,32 @@ def test_the_servers_own_file_tells_the_life_of_a_job_across_a_kill() -> None:
         (second,) = deliver(place)
         settle(place, outcome(second, "c", 3_600_000, b"result"))
         place.admin.close()
-        known = history.read(server.directory, place.prefix)["a"]
+        known = history.read(server.directory, place.prefix).histories["a"]
 
     assert [change.state for change in known.changes] == ["q", "r", "q", "r", "c"]
     assert [change.has_ended_entry for change in known.changes] == [False, False, True, False, True]
     assert (known.fields["e"], known.fields["i"]) == ("1", "result")
+
+
+def test_the_servers_own_file_tells_who_ran_at_the_same_time_and_when_each_started() -> None:
+    with PrivateServer(appendonly=True, arguments=AOF) as server:
+        place = Place(server.url)
+        holds = (
+            "default:5 b:paced: c:slotted:"  # nobody has declared them, so nothing is in the way
+        )
+        first, *_ = deliver(place, *(new_job(name, lane=holds) for name in "abc"))
+        settle(place, outcome(first, "c", 3_600_000, b"result"))
+        deliver(place, new_job("d", lane=holds), new_job("e", lane="default:5 b:paced:=4"))
+        place.admin.close()
+        limits = history.read(server.directory, place.prefix).limits
+
+    assert limits.most == {"b:paced:": 4, "c:slotted:": 3}
+    assert [cost for _, cost in limits.starts["b:paced:"]] == [1, 1, 1, 1, 4]
+    assert sorted(limits.starts["b:paced:"]) == limits.starts["b:paced:"]
+
+
+def test_the_full_rate_and_the_burst_exceed_no_limit() -> None:
+    rate = RATE.numbers
+    burst = [(1000, 1)] * rate.burst
+    paced = [(1000 + n * rate.per_us // rate.rate // 1000, 1) for n in range(1, 500)]
+    assert excess(burst + paced, rate) == ""

@@ -47,9 +47,9 @@ def test_a_sound_server_is_shown(shop: Terminal, url: str) -> None:
     assert said[4].startswith("memory ")
     assert said[6:8] == ["workers 1 alive", "jobs 1 record, 0 delayed, 0 held, 0 dead letters"]
     assert said[9:] == [
-        "QUEUE WAITING RUNNING WORKERS",
-        "default 0 1 1",
-        "mail 0 0 1",
+        "QUEUE WAITING HELD RUNNING WORKERS",
+        "default 0 0 1 1",
+        "mail 0 0 0 1",
         "",
         "Sound.",
     ]
@@ -89,8 +89,8 @@ def test_as_json(project: Project, busy: Place) -> None:
     assert facts["facts"]["memory"] > 0
     assert facts["facts"]["clients"] > 0
     assert facts["queues"] == [
-        {"name": "default", "waiting": 1, "running": 0, "workers": 0},
-        {"name": "mail", "waiting": 1, "running": 0, "workers": 0},
+        {"name": "default", "waiting": 1, "held": 0, "running": 0, "workers": 0},
+        {"name": "mail", "waiting": 1, "held": 0, "running": 0, "workers": 0},
     ]
     assert (facts["jobs"], facts["delayed"], facts["dead_letters"]) == (3, 1, 0)
     assert facts["workers"] == []

@@ -22,7 +22,7 @@ class Got(NamedTuple):
     name: str
     place: str
     """The lane that was asked for."""
-    is_gated: bool
+    is_limited: bool
 
 
 class Model:
@@ -75,11 +75,12 @@ class Model:
         places: list[str],
         got: list[Got],
         has_ended: Callable[[str], bool],
+        asleep: set[str],
     ) -> None:
         """Promote what is due, then follow the server in what it has handed out.
 
         Which of several gates goes first, and which expired jobs it has come across, is its choice;
-        nothing else is.
+        nothing else is.  A gate that slept until this call, and was woken by it, is for the next.
         """
         self._promote()
         order = [places.index(each.place) for each in got]
@@ -94,7 +95,7 @@ class Model:
         has_suspect = any(each.place.endswith(":z") for each in got)
         for place in self._looked_at(places, order, room):
             if not (place.endswith(":z") and has_suspect):
-                assert self._first_of(place) is None, f"{place} has more, and there is room"
+                assert self._first_of(place, asleep) is None, f"{place} has more, and there is room"
 
     @staticmethod
     def _looked_at(places: list[str], order: list[int], room: int) -> list[str]:
@@ -112,7 +113,7 @@ class Model:
 
     def _hand_out(self, got: Got, worker: str) -> None:
         job, name = self.jobs[got.name], got.name
-        if got.is_gated:
+        if "holds" in job:
             gate, _ = gate_of(got.place, job["holds"])
             while (head := self.gates.head(gate)) != name:
                 assert head is not None and self._expires(head), f"{head} was before {name}"
@@ -139,11 +140,12 @@ class Model:
                 self._expires(head)
                 self.gates.advance(gate)
 
-    def _first_of(self, place: str) -> str | None:
+    def _first_of(self, place: str, asleep: set[str]) -> str | None:
         """Return a job that could be handed out."""
         if place.rpartition(":")[0] in self.paused:
             return None
-        heads = [self.gates.head(gate) or "" for gate in self.gates.of_lane(place)]
+        awake = [gate for gate in self.gates.of_lane(place) if gate not in asleep]
+        heads = [self.gates.head(gate) or "" for gate in awake]
         free = [name for name in heads if not self.obstacles(name)]
         return next(iter([*self._queued_in(place), *free]), None)
 
@@ -218,7 +220,8 @@ class Model:
         if "revoke" in job:
             self._revoked(name)
             return
-        job["holds"], job["ended"] = holds, job.get("ended", 0) - 1
+        job["holds"] = " ".join(filter(None, (holds, job.get("holds"))))
+        job["ended"] = job.get("ended", 0) - 1
         self._again(name, 1)
 
     def held_by(self, worker: str) -> list[str]:

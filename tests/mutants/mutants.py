@@ -246,17 +246,17 @@ MUTANTS = (
     ),
     Mutant(
         "a slot that a gate cannot use is for nobody",
-        (SLOTS,),
+        (f"{SLOTS}::test_a_worker_is_rung_for_a_gate_of_a_lane_that_was_looked_at_before",),
         (("fetch", "    if free > 0 then wake(word, 1) end\n", ""),),
     ),
     Mutant(
         "a gate that is gone takes along the slot it was woken for",
-        (SLOTS,),
+        (f"{SLOTS}::test_the_next_has_it_when_the_job_is_revoked",),
         (("revoke", "      if gate then yield(gate) end\n", ""),),
     ),
     Mutant(
         "a pause takes along the slot of a gate",
-        (SLOTS,),
+        (f"{SLOTS}::test_the_next_has_it_when_the_queue_is_paused",),
         (("queues/pause", "    if gate ~= '' then yield(gate) end", "    -- "),),
     ),
     Mutant(

@@ -23,6 +23,7 @@ from aioq.broker.scripts import (
     Settlement,
     Update,
 )
+from tests.broker.gates import is_limited
 from tests.simulation.limits import Limits
 from tests.simulation.occurrences import Occurrences
 from tests.simulation.stories import ENDED, Found, Incarnation, Run, Story, Violation
@@ -216,7 +217,7 @@ class History:
     def _passed(self, delivery: Delivery, *, is_gated: bool) -> None:
         """G7: no limit is exceeded at any instant."""
         story = self.stories[delivery.job_id.decode()]
-        if is_gated != bool(story.holds):
+        if is_gated != is_limited(story.holds):
             self._fail("G7", story, f"has passed its gate: {is_gated}")
         if story.lane.rpartition(":")[0] in self.limits.paused:
             self._fail("pause", story, "is of a paused queue, and is handed out")

@@ -28,6 +28,7 @@ class Plan(NamedTuple):
     every_ms: int
     lane: str
     op: str = "f"
+    task: str = "quick"
 
     @property
     def definition(self) -> bytes:
@@ -45,7 +46,7 @@ PLANS = {
     for plan in (
         Plan("tick", 9_000, "default:9"),
         Plan("skipping", 14_000, "mail:5", op="s"),
-        Plan("queueing", 14_000, "default:5 o:queueing"),
+        Plan("queueing", 14_000, "default:5 o:queueing", task="slotted"),
     )
 }
 
@@ -94,7 +95,7 @@ def _fire(due: DueSchedule, now_ms: int) -> Fire:
         op="m" if is_missed else plan.op,
         job_id=f"cron:{plan.name}:{at_ms}",
         lane=plan.lane,
-        task="quick",
+        task=plan.task,
         due="",
         expires="",
         payload=b"" if is_missed else plan.name.encode(),

@@ -152,7 +152,8 @@ class Story:
         elif word.op == "u":
             self._offer_around(now_ms)
         elif word.op == "p":
-            self.holds, self.ended = str(word.argument), self.ended - 1
+            self.holds = " ".join(filter(None, (str(word.argument), self.holds)))
+            self.ended -= 1
             self.again(now_ms + 1)
         else:
             if word.op == "r":
