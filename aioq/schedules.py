@@ -7,7 +7,7 @@ any process, also one that has not the code.
 import builtins
 import difflib
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar, Unpack, cast, get_args
 
@@ -36,7 +36,7 @@ from aioq.core.recurring import (
     decode,
     define,
     job_id,
-    keeps_pace,
+    kept_pace,
     version_of,
 )
 from aioq.job import Job
@@ -61,10 +61,16 @@ class ScheduleOptions(TypedDict, total=False):
 
 
 class Schedules:
-    """The schedules of an app, on its server; `app.schedules`."""
+    """The schedules of an app, on its server; `app.schedules`.
 
-    def __init__(self, home: Home) -> None:
+    Args:
+        home: that of the app's tasks.
+        declares: tells whether the app's code has a schedule of some name.
+    """
+
+    def __init__(self, home: Home, declares: Callable[[str], bool]) -> None:
         self._home = home
+        self._declares = declares
 
     async def add(
         self, name: str, sig: Signature[Any], schedule: Rule, **given: Unpack[ScheduleOptions]
@@ -101,7 +107,7 @@ class Schedules:
             name,
             definition.encode(),
             next_ms=definition.schedule.next_ms(known.now_ms),
-            keep=int(keeps_pace(known.definition, definition)),
+            keep=kept_pace(known.definition, definition),
         )
         call = schedules.reconcile(self._prefix, source=RUN_TIME, version=0, changes=[change])
         strangers = (await self._ask(call)).strangers
@@ -196,7 +202,7 @@ class Schedules:
         Raises:
             ScheduleNotFound: there is no such schedule.
         """
-        if not 1 <= n <= _MOST_NEXT:
+        if type(n) is not int or not 1 <= n <= _MOST_NEXT:
             message = f"schedules.next({name!r}, {n!r}): n is a number from 1 to {_MOST_NEXT}"
             raise ConfigurationError(message)
         known, definition = await self._known(name)
@@ -234,6 +240,12 @@ class Schedules:
         return read
 
     async def _refuse(self, name: str) -> None:
+        if self._declares(name):
+            message = (
+                f"the schedule {name!r} is in this code, and not yet on the server: a worker of "
+                "the app brings it as it starts, or `aioq scheduler`"
+            )
+            raise ScheduleNotFound(message)
         names = [each.name async for each in self._stored()]
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -130,7 +130,7 @@ class Scheduling:
     @property
     def schedules(self) -> Schedules:
         """The schedules on the server: list, add, pause, resume, remove or run them."""
-        return Schedules(self._home)
+        return Schedules(self._home, self._code.has)
 
     def schedule(
         self, name: str, sig: Signature[Any], schedule: Rule, **given: Unpack[ScheduleOptions]
@@ -212,22 +212,36 @@ class CodeSchedules:
             target_of(prepared, where=where)
         self._note(declared)
 
+    def has(self, name: str) -> bool:
+        """Tell whether the code declares a schedule of this name."""
+        return name in self._declared or any(each.name == name for each in self._of_tasks())
+
     def replace_beat(self, table: object) -> None:
         """Put a whole table in the place of `app.beat_schedule`."""
         if not isinstance(table, Mapping):
             message = f"app.beat_schedule={table!r} is wrong: it is a dict of schedules by name"
             raise ConfigurationError(message)
+        entries = dict(cast("Mapping[str, BeatEntry]", table))  # it may be `self.beat`
         self.beat.clear()
-        self.beat.update(cast("Mapping[str, BeatEntry]", table))
+        self.beat.update(entries)
 
     def check(self, task: Task[..., Any]) -> None:
         """Check a task that has a schedule of its own.
 
         Raises:
-            ConfigurationError: it cannot be called without arguments.
+            ConfigurationError: it cannot be called without arguments, or its name is none for a
+                schedule.
         """
         if not task.definition.schedule:
             return
+        try:
+            check_name(_numbered(task, len(task.definition.schedule)))
+        except ConfigurationError as error:
+            message = (
+                f"task {task.name} has a schedule, which has its name, and {error}; give the task "
+                "another one (name=...), or use app.schedule(name, ...)"
+            )
+            raise ConfigurationError(message) from None
         try:
             task.parameters.check((), {})
         except TypeError as error:
@@ -260,9 +274,8 @@ class CodeSchedules:
             rules = task.definition.schedule
             self.check(task)
             for number, rule in enumerate(rules, start=1):
-                name = task.name if number == 1 else f"{task.name}#{number}"
-                place = f"task {task.name}"
-                yield Declared(check_name(name), place, task.s().prepare, rule, Policy())
+                name, place = _numbered(task, number), f"task {task.name}"
+                yield Declared(name, place, task.s().prepare, rule, Policy())
 
     def _add_entry(self, name: str, entry: BeatEntry) -> None:
         where = f"beat_schedule[{name!r}]"
@@ -282,6 +295,11 @@ class CodeSchedules:
         if known is not None and known.place != declared.place:  # the same one: it was reloaded
             raise _twice(known, declared)
         self._declared[declared.name] = declared
+
+
+def _numbered(task: Task[..., Any], number: int) -> str:
+    """Return the name of one of a task's schedules."""
+    return task.name if number == 1 else f"{task.name}#{number}"
 
 
 _ENTRY_KEYS = frozenset({"task", "schedule", "args", "kwargs", "options"}) | POLICY_NAMES
@@ -309,17 +327,13 @@ def _read_entry(name: str, entry: object, where: str, by_name: ByName) -> Declar
         message = f"{where}: task={task!r} is wrong: it is a task, or the name of one"
         raise ConfigurationError(message)
     args: object = given.get("args") or ()
-    kwargs: object = given.get("kwargs") or {}
     if isinstance(args, (str, bytes, Mapping)) or not isinstance(args, Iterable):
         message = f"{where}: args={args!r} is wrong: it is a tuple of arguments"
         raise ConfigurationError(message)
-    if not isinstance(kwargs, Mapping):
-        message = f"{where}: kwargs={kwargs!r} is wrong: it is a dict of arguments by name"
-        raise ConfigurationError(message)
-    settled = cast("CallOptions", dict(given.get("options") or {}))
-    options.call(cast("dict[str, Any]", settled), where=f"{where}: options")
     positional = tuple(cast("Iterable[Any]", args))
-    named = dict(cast("Mapping[str, Any]", kwargs))
+    named = _read_dict(given, "kwargs", "arguments", where)
+    settled = cast("CallOptions", _read_dict(given, "options", "options", where))
+    options.call(cast("dict[str, Any]", settled), where=f"{where}: options")
     return Declared(
         check_name(name),
         where,
@@ -327,6 +341,14 @@ def _read_entry(name: str, entry: object, where: str, by_name: ByName) -> Declar
         as_schedule(given["schedule"], where=where),
         policy({key: given[key] for key in POLICY_NAMES if key in given}, where=where),
     )
+
+
+def _read_dict(entry: Mapping[str, Any], key: str, what: str, where: str) -> dict[str, Any]:
+    found: object = entry.get(key) or {}
+    if not isinstance(found, Mapping):
+        message = f"{where}: {key}={found!r} is wrong: it is a dict of {what} by name"
+        raise ConfigurationError(message)
+    return dict(cast("Mapping[str, Any]", found))
 
 
 def _twice(known: Declared, added: Declared) -> ConfigurationError:

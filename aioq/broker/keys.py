@@ -36,7 +36,7 @@ TABLE = (
     KeyKind("hr:<lane>", "zset", "none", "ready gates of a lane, by turn; '' says whose it is"),
     KeyKind("tb:<limit>", "string", "10 s after it is full", "a token bucket"),
     KeyKind("sl:<limit>", "set", "none", "jobs that hold slots of a concurrency limit"),
-    KeyKind("sw:<limit>", "zset", "none", "gates that wait for a slot, in order"),
+    KeyKind("sw:<limit>", "zset", "none", "gates that wait for a slot, by priority and time"),
     KeyKind("lg:<name>", "set", "none", "gates that sleep because of a limit"),
     KeyKind("aw:<limit>", "zset", "5 s", "tickets at a limiter, in order"),
     KeyKind("ac:<client>", "string", "2 s", "a client that waits at a limiter lives"),
@@ -112,6 +112,10 @@ class Keys:
     def orders(self, worker: str) -> str:
         """The channel on which a worker hears of revokes."""
         return f"{self.prefix}k:{worker}"
+
+    def service(self, queue: str) -> str:
+        """What exists while a live worker serves a queue."""
+        return f"{self.prefix}sv:{queue}"
 
     @property
     def lanes(self) -> tuple[str, str]:

@@ -51,18 +51,20 @@ class Due(NamedTuple):
     next_ms: int
     """When the first is due of those that are not among them; 0: none will be."""
     schedules: list[DueSchedule]
+    has_forgotten: bool
+    """The server has lost what the source that asks had brought."""
 
 
-def due(prefix: str, *, most: int) -> Call[Due]:
+def due(prefix: str, *, most: int, source: str = "") -> Call[Due]:
     """Ask which schedules are due."""
-    return Call(scripts.load("schedules/due"), (prefix, most), _parse_due)
+    return Call(scripts.load("schedules/due"), (prefix, most, source), _parse_due)
 
 
 def _parse_due(reply: Reply) -> Due:
-    now_ms, next_ms, flat = reply
+    now_ms, next_ms, flat, has_forgotten = reply
     triples = zip(flat[::3], flat[1::3], flat[2::3], strict=True)
     found = [DueSchedule(name.decode(), at_ms, definition) for name, at_ms, definition in triples]
-    return Due(now_ms, next_ms, found)
+    return Due(now_ms, next_ms, found, bool(has_forgotten))
 
 
 class Fire(NamedTuple):
@@ -94,8 +96,8 @@ class Change(NamedTuple):
     definition: bytes
     """Empty: it is gone."""
     next_ms: int
-    keep: int
-    """1: its next occurrence stays as it is, where there is one."""
+    keep: str
+    """The version of the definition whose next occurrence stays as it is; "": of none."""
 
 
 class Reconciled(NamedTuple):

@@ -19,7 +19,7 @@ from aioq.broker.weather import Refused, Weather, judge
 from aioq.core.recurring import version_of
 
 _JOB, _LANE, _QUEUE, _WORKER = "a", "q:5", "q", "w"
-_SCHEDULE = schedules.Change("c", b"\nd", next_ms=1, keep=0)
+_SCHEDULE = schedules.Change("c", b"\nd", next_ms=1, keep="")
 _LIMIT = limits.Numbers("c:n", "1")
 _TOKEN = b"@"
 _EXPECTED = "timeout is negative"
@@ -67,7 +67,7 @@ def steps() -> list[Step]:
         Step(letters.replay(p, nonce="n", job_ids=[_JOB]), "c"),
         Step(letters.discard(p, nonce="n", job_ids=[_JOB]), [False]),
         Step(schedules.reconcile(p, source="", version=0, changes=[_SCHEDULE])),
-        Step(schedules.due(p, most=1)),
+        Step(schedules.due(p, most=1, source="c")),
         Step(schedules.fire(p, count=1, fires=[by_hand]), "K"),
         Step(schedules.page(p, after="0", most=1)),
         Step(schedules.read(p, name="c", most=1)),

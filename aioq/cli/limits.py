@@ -16,9 +16,9 @@ from aioq.limits import LimitInfo
 COLUMNS = ("LIMIT", "ALLOWS", "NOW", "WAITING", "SOURCE")
 
 
-@click.group()
+@click.group(cls=namespace.Listing)
 def limits() -> None:
-    """List rate limits and concurrency limits; set and reset them.
+    """List rate limits and concurrency limits; set and reset them. Alone, it lists them.
 
     They are those on the server, of whatever code. An app (-A, AIOQ_APP, pyproject.toml) says its
     name and its server; with --name none is imported.

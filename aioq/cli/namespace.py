@@ -14,6 +14,16 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
+class Listing(click.Group):
+    """Commands on things that can be listed; where none is named, they are."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line as if `list` were there, unless it asks for something else."""
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
 def options(command: Command) -> Command:
     """Give a command what says where to look: an app, a server, a name; and `--json`."""
     for option in (

@@ -16,9 +16,9 @@ from aioq.core.errors import ConfigurationError
 from aioq.core.record import QueueInfo
 
 
-@click.group()
+@click.group(cls=namespace.Listing)
 def queues() -> None:
-    """List, pause and resume queues.
+    """List, pause and resume queues. Alone, it lists them.
 
     An app (-A, AIOQ_APP, pyproject.toml) says its name and its server; with --name none is
     imported.

@@ -17,9 +17,9 @@ from aioq.core.recurring import Occurrence, ScheduleInfo
 T = TypeVar("T")
 
 
-@click.group()
+@click.group(cls=namespace.Listing)
 def schedules() -> None:
-    """List, pause, resume, remove and run schedules.
+    """List, pause, resume, remove and run schedules. Alone, it lists them.
 
     They are those on the server, of whatever code. An app (-A, AIOQ_APP, pyproject.toml) says its
     name and its server; with --name none is imported.

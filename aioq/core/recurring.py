@@ -92,12 +92,13 @@ def source_of(stored: bytes) -> str:
     return stored.partition(b"\n")[0].decode()
 
 
-def keeps_pace(before: bytes, definition: Definition) -> bool:
-    """Tell whether a definition is due when the one in whose place it comes would be."""
+def kept_pace(before: bytes, definition: Definition) -> str:
+    """Return the version of the stored definition whose pace another one keeps; "": it does not."""
     try:
-        return bool(before) and decode(before).schedule == definition.schedule
+        is_kept = bool(before) and decode(before).schedule == definition.schedule
     except UnknownDefinition:
-        return False
+        return ""
+    return version_of(before) if is_kept else ""
 
 
 class Step(NamedTuple):

@@ -3,7 +3,7 @@
 The tokens are taken by one script on the server, so the limit holds whoever else takes of it.
 """
 
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from functools import partial
 from types import TracebackType
 from typing import Any, cast
@@ -15,7 +15,7 @@ from aioq.core import bucket, holds
 from aioq.core.bucket import TokenBucket
 from aioq.core.errors import ConfigurationError
 from aioq.core.holds import Limit
-from aioq.limits.limits import Limits
+from aioq.limits.limits import Limits, check_name
 
 
 class Limiter:
@@ -79,7 +79,8 @@ class Limiter:
     def _price(self, cost: int | None) -> int:
         given = cast("int", self._bucket.cost) if cost is None else cost
         burst = cast("int", self._bucket.burst)
-        if not isinstance(cast("object", given), int) or not 1 <= given <= burst:
+        is_whole = isinstance(cast("object", given), int) and not isinstance(given, bool)
+        if not is_whole or not 1 <= given <= burst:
             message = (
                 f"limiter {self.name}: cost={cost!r} is wrong: it is a whole number from 1 to the "
                 f"burst of {burst:,}, or it could never be there"
@@ -88,14 +89,15 @@ class Limiter:
         return given
 
 
-class Acquisition:
-    """Tokens to wait for; awaitable, and an async context manager."""
+class Acquisition(Coroutine[Any, Any, None]):
+    """Tokens to wait for: a coroutine, so `create_task` takes it, and an async context manager."""
 
-    __slots__ = ("_cost", "_limiter")
+    __slots__ = ("_cost", "_limiter", "_running")
 
     def __init__(self, limiter: Limiter, cost: int) -> None:
         self._limiter = limiter
         self._cost = cost
+        self._running: Coroutine[Any, Any, None] | None = None
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self._wait().__await__()
@@ -111,6 +113,24 @@ class Acquisition:
     ) -> None:
         """Do nothing: a token that was taken is used up."""
 
+    def send(self, value: None) -> Any:  # noqa: ANN401 - what an event loop is given
+        """Go on; for event loops."""
+        return self._begun().send(value)
+
+    def throw(self, *error: Any) -> Any:  # noqa: ANN401 - as any coroutine's
+        """Go on with an error; for event loops."""
+        return self._begun().throw(*error)
+
+    def close(self) -> None:
+        """Give up; for event loops."""
+        if self._running is not None:
+            self._running.close()
+
+    def _begun(self) -> Coroutine[Any, Any, None]:
+        # Not before it is waited for: a coroutine that nobody awaits warns.
+        self._running = self._running or self._wait()
+        return self._running
+
     async def _wait(self) -> None:
         await self._limiter.line().acquire(self._cost)
 
@@ -118,7 +138,12 @@ class Acquisition:
 def make_limiter(
     client: Client, limits: Limits, name: str, given: TokenBucket | str, key: object
 ) -> Limiter:
-    """Make what `app.limiter` returns."""
+    """Make what `app.limiter` returns.
+
+    Raises:
+        ConfigurationError: the name or the bucket is none, or the code knows the name by others.
+    """
+    check_name(name, where="app.limiter")
     value = bucket.read_rate(given, where=f"limiter {name}")
     if value is None or value.key is not None or callable(value.cost):
         message = (

@@ -87,9 +87,10 @@ class Limits:
                 the code's: they cannot be given here.
 
         Raises:
-            ConfigurationError: it is no limit.
+            ConfigurationError: it is no limit, or the name is none.
             BrokerUnavailable: the server stayed away for `Settings.enqueue_timeout`.
         """
+        check_name(name, where="app.limits.set")
         value = _value_of(limit)
         field = holds.field(value, name)
         if not await self._store.change(field, holds.numbers(value)):
@@ -99,8 +100,10 @@ class Limits:
         """Go back to what the code declares, where a limit was set at run time.
 
         Raises:
+            ConfigurationError: the name is none.
             BrokerUnavailable: the server stayed away for `Settings.enqueue_timeout`.
         """
+        check_name(name, where="app.limits.reset")
         for kind in ("b", "c"):
             await self._store.change(f"{kind}:{holds.encode_name(name)}", "")
 
@@ -158,14 +161,31 @@ class Limits:
 
     async def _warn_undeclared(self, field: str, name: str) -> None:
         fields = await self._store.fields()
-        names = {holds.decode_name(each[2:]) for each in fields if each != field}
-        near = difflib.get_close_matches(name, names, n=1)
-        log.warning(
-            "The limit %r is set, but no worker has declared a %s limit of this name yet%s.",
-            name,
-            "rate" if field[0] == "b" else "concurrency",
-            f"; did you mean {near[0]!r}?" if near else "",
+        kinds = {"b": "rate", "c": "concurrency"}
+        kind, other = field[0], "c" if field[0] == "b" else "b"
+        near = difflib.get_close_matches(
+            name, {holds.decode_name(each[2:]) for each in fields if each != field}, n=1
         )
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        if f"{other}{field[1:]}" in fields:
+            hint = f"; it is the name of a {kinds[other]} limit."
+        log.warning(
+            "The limit %r is set, but no worker has declared a %s limit of this name yet%s",
+            name,
+            kinds[kind],
+            hint,
+        )
+
+
+def check_name(name: object, *, where: str) -> None:
+    """Refuse what cannot be the name of a limit.
+
+    Raises:
+        ConfigurationError: it is no text, or empty.
+    """
+    if not isinstance(name, str) or not name:
+        message = f'{where}: name={name!r} is wrong: it is text, such as "stripe"'
+        raise ConfigurationError(message)
 
 
 def _value_of(given: object) -> TokenBucket | Concurrency:

@@ -4,6 +4,7 @@ It holds no lease and serves no queue.  Any number of them may run, beside worke
 """
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -14,7 +15,7 @@ from aioq.observe.outage import Outage
 from aioq.worker import startup
 from aioq.worker.identity import Identity
 from aioq.worker.listener import Listener
-from aioq.worker.reconciling import reconcile
+from aioq.worker.reconciling import declaring, reconcile
 from aioq.worker.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class LoneScheduler:
         broker, outage, patience = self.app.client.broker(), Outage(), self.settings.startup_timeout
         await startup.check(broker, self.settings)
         await reconcile(self.app, broker, patience=patience)
-        scheduler = Scheduler(broker, outage)
+        scheduler = Scheduler(
+            broker, outage, source=declaring(self.app), bring=partial(reconcile, self.app, broker)
+        )
         listener = Listener(broker, Identity(), outage, revoke=_runs_nothing)
         listener.on_news = scheduler.wake
         async with anyio.create_task_group() as services:

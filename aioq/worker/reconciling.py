@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aioq.broker import schedules
 from aioq.broker.broker import Broker
 from aioq.broker.schedules import ENOUGH, PER_CALL, Change
-from aioq.core.recurring import RUN_TIME, Definition, keeps_pace, source_of
+from aioq.core.recurring import RUN_TIME, Definition, kept_pace, source_of
 from aioq.schedules import stored
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("aioq.scheduler")
 
 
-async def reconcile(app: "Aioq", broker: Broker, *, patience: float | None) -> None:
+async def reconcile(app: "Aioq", broker: Broker, *, patience: float | None = None) -> None:
     """Make the server's schedules of this source those of the code.
 
     Raises:
@@ -41,6 +41,11 @@ async def reconcile(app: "Aioq", broker: Broker, *, patience: float | None) -> N
         for part in _slices(_changes(known, declared, source, clock.now_ms)):
             if not await speaker.say(part):
                 return
+
+
+def declaring(app: "Aioq") -> str:
+    """Return the source of an app whose code declares schedules; "": it declares none."""
+    return app.source if app.declared_schedules() else ""
 
 
 class _Speaker:
@@ -76,10 +81,10 @@ def _changes(
         encoded, before = definition.encode(), known.get(name, b"")
         if encoded != before:
             next_ms = definition.schedule.next_ms(now_ms)
-            yield Change(name, encoded, next_ms, int(keeps_pace(before, definition)))
+            yield Change(name, encoded, next_ms, kept_pace(before, definition))
     for name, before in known.items():
         if source_of(before) == source and name not in declared:
-            yield Change(name, b"", 0, 0)
+            yield Change(name, b"", 0, "")
 
 
 def _slices(changes: Iterator[Change]) -> Iterator[list[Change]]:

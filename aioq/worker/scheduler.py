@@ -10,11 +10,13 @@ Only a look now and then guards against a server whose clock was moved.
 
 import asyncio
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
 from aioq.broker import schedules
 from aioq.broker.broker import Broker
+from aioq.broker.keys import split_lane
 from aioq.broker.schedules import ENOUGH, FIRES_PER_CALL, Due, DueSchedule, Fire
 from aioq.broker.weather import Weather
 from aioq.core.clock import from_ms
@@ -38,6 +40,8 @@ LOOK_AGAIN = 10.0
 """Seconds between two passes at most, while there are schedules."""
 LOOK_FOR_ANY = 60.0
 """The same while there are none."""
+WARN_EVERY = 60.0
+"""Seconds between two looks whether anybody serves a queue."""
 FULL_PAUSE = 1.0
 """Seconds between two tries at a full server."""
 _DONE, _OVERLAP = "K", "O"
@@ -54,14 +58,31 @@ class Proposal(NamedTuple):
 
 
 class Scheduler:
-    """Fires the schedules of an app, also those of other sources than its own."""
+    """Fires the schedules of an app, also those of other sources than its own.
 
-    def __init__(self, broker: Broker, outage: Outage) -> None:
+    Args:
+        broker: the way to the server.
+        outage: told when the server is away.
+        source: whose code has brought schedules; "": nobody's.
+        bring: brings them again, to a server that has lost them.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        outage: Outage,
+        *,
+        source: str = "",
+        bring: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._broker = broker
         self._outage = outage
+        self._source = source if bring else ""
+        self._bring = bring
         self._news = asyncio.Event()
         self._unknown: set[tuple[str, bytes]] = set()
         self._is_full = False
+        self._asked: dict[str, float] = {}
 
     async def run(self) -> None:
         """Fire until cancelled."""
@@ -87,7 +108,11 @@ class Scheduler:
 
     async def fire(self) -> float:
         """Fire what is due, one call's worth; return the seconds until the next pass."""
-        due = await self._broker.run(schedules.due(self._broker.keys.prefix, most=FIRES_PER_CALL))
+        due = await self._look()
+        if due.has_forgotten and self._bring is not None:
+            log.warning("The server has lost its schedules; those of the code are brought again.")
+            await self._bring()
+            due = await self._look()
         proposal = self._propose(due)
         if proposal.fires:
             call = schedules.fire(
@@ -96,11 +121,18 @@ class Scheduler:
             verdicts = await self._broker.run(call)
             self._is_full = False
             self._tell(proposal, verdicts)
+            await self._warn_unserved(proposal, verdicts)
         if not proposal.next_ms:
             return LOOK_FOR_ANY
         if not proposal.fires and proposal.next_ms <= due.now_ms:
             return LOOK_AGAIN  # whatever is due is left to newer workers
         return min(max(proposal.next_ms - due.now_ms, 0) / 1000, LOOK_AGAIN)
+
+    async def _look(self) -> Due:
+        prefix = self._broker.keys.prefix
+        return await self._broker.run(
+            schedules.due(prefix, most=FIRES_PER_CALL, source=self._source)
+        )
 
     def _propose(self, due: Due) -> Proposal:
         """Decide on what is due, as much of it as one call takes."""
@@ -160,6 +192,28 @@ class Scheduler:
             elif verdict == _DONE:
                 log.debug("Schedule %s: made job %s.", fire.name, fire.job_id)
 
+    async def _warn_unserved(self, proposal: Proposal, verdicts: str) -> None:
+        """Warn that nobody will run what this call has made, at most once a minute per queue."""
+        fired = zip(proposal.fires, proposal.steps, verdicts, strict=True)
+        lanes = {
+            fire.lane: fire.name
+            for fire, step, verdict in fired
+            if verdict == _DONE and not step.is_missed
+        }
+        for lane, name in lanes.items():
+            queue, now = split_lane(lane.partition(" ")[0])[0], time.monotonic()
+            if now - self._asked.get(queue, -WARN_EVERY) < WARN_EVERY:
+                continue
+            self._asked[queue] = now
+            if not await self._broker.command("EXISTS", self._broker.keys.service(queue)):
+                log.warning(
+                    "Schedule %s: no live worker serves its queue %r: its jobs wait until one is "
+                    "started (aioq worker module:app --queues %s).",
+                    name,
+                    queue,
+                    queue,
+                )
+
     async def _rest(self, pause: float) -> None:
         try:
             async with asyncio.timeout(pause):
@@ -171,6 +225,8 @@ class Scheduler:
 def _fire(name: str, definition: Definition, version: str, step: Step) -> Fire:
     occurrence_ms, next_ms, is_missed = step
     delay_ms = jitter(definition, name, occurrence_ms)
+    # What it may wait counts from where it is due, or a short one would be over before.
+    expires = definition.expires and f"+{int(definition.expires[1:]) + delay_ms}"
     return Fire(
         name=name,
         version=version,
@@ -181,7 +237,7 @@ def _fire(name: str, definition: Definition, version: str, step: Step) -> Fire:
         lane=definition.lane,
         task=definition.task,
         due=str(occurrence_ms + delay_ms) if delay_ms else "",
-        expires=definition.expires,
+        expires=expires,
         payload=b"" if is_missed else definition.payload,
     )
 

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -33,7 +34,7 @@ from aioq.worker.identity import Identity
 from aioq.worker.lanes import Lanes
 from aioq.worker.lease import LeaseKeeper
 from aioq.worker.listener import Listener
-from aioq.worker.reconciling import reconcile
+from aioq.worker.reconciling import declaring, reconcile
 from aioq.worker.runners import Processes, Threads
 from aioq.worker.scheduler import Scheduler
 from aioq.worker.settler import Settler
@@ -323,7 +324,12 @@ class _Services:
             lost=self.keeper.lost,
         )
         self.listener = Listener(self.broker, worker.identity, outage, revoke=self.executor.revoke)
-        self.scheduler = Scheduler(self.broker, outage)
+        self.scheduler = Scheduler(
+            self.broker,
+            outage,
+            source=declaring(app),
+            bring=partial(reconcile, app, self.broker),
+        )
         self.listener.on_news = self.scheduler.wake
         self.keeper.on_revokes = self.listener.revoked
         self.keeper.on_registered = worker.on_registered

@@ -49,6 +49,26 @@ def test_the_next_has_it_when_the_queue_is_paused(contested: Place) -> None:
     assert take(contested) == ["next"]
 
 
+def test_the_next_has_it_where_both_are_of_one_lane(place: Place, clock: Clock) -> None:
+    place.admin("HSET", f"{place.prefix}lc", "c:mail", "1 app 1")
+    place.lease("w1", until=FOREVER)
+    enqueue(place, new_job("first", lane="default:5 c:mail:"))
+    [first] = fetch(place).deliveries
+    enqueue(place, new_job("woken", lane="default:5 c:mail:", expires="+1000"))
+    enqueue(place, new_job("next", lane="default:5 c:mail: b:free:"))
+    assert take(place, "default:5") == []
+    settle(place, outcome(first, "c", 0))
+    clock.advance(1000)
+    assert take(place, "default:5") == ["next"]
+
+
+def test_the_next_has_it_when_no_worker_comes_for_it(contested: Place) -> None:
+    contested.admin("DEL", f"{contested.prefix}b:mail")
+    assert take(contested, "mail:5") == []
+    assert contested.bells("mail") == 1
+    assert take(contested, "mail:5") == ["next"]
+
+
 def test_nobody_is_woken_where_no_slot_is_free(place: Place, clock: Clock) -> None:
     place.admin("HSET", f"{place.prefix}lc", "c:mail", "1 app 1")
     place.lease("w1", until=FOREVER)
@@ -79,6 +99,94 @@ def test_a_worker_is_rung_for_a_gate_of_a_lane_that_was_looked_at_before(
     assert take(place, "default:9", "default:5") == []
     assert place.bells() == 1
     assert take(place, "default:9", "default:5") == ["top"]
+
+
+def started(place: Place, lanes: list[str], *, wait_ms: int, clock: Clock) -> list[str]:
+    """Let one job after the other have the only slot, and return them in order."""
+    order: list[str] = []
+    for _ in lanes:
+        clock.advance(wait_ms)
+        for each in fetch(place, lanes=sorted(lanes, reverse=True)).deliveries:
+            order.append(each.job_id.decode())
+            settle(place, outcome(each, "c", 0))
+    return order
+
+
+def test_a_free_slot_goes_to_the_highest_priority_that_waits(place: Place, clock: Clock) -> None:
+    place.admin("HSET", f"{place.prefix}lc", "c:mail", "1 app 1")
+    place.lease("w1", until=FOREVER)
+    [first] = deliver(place, new_job("first", lane="default:5 c:mail:"))
+    lanes = [f"default:{level}" for level in (1, 5, 9, 3, 7)]
+    for lane in lanes:
+        clock.advance(1)
+        enqueue(place, new_job(lane[-1], lane=f"{lane} c:mail:"))
+        assert take(place, lane) == []
+    settle(place, outcome(first, "c", 0))
+    assert started(place, lanes, wait_ms=1, clock=clock) == ["9", "7", "5", "3", "1"]
+
+
+def test_a_low_priority_does_not_wait_for_ever_for_a_slot(place: Place, clock: Clock) -> None:
+    place.admin("HSET", f"{place.prefix}lc", "c:mail", "1 app 1")
+    place.lease("w1", until=FOREVER)
+    [first] = deliver(place, new_job("first", lane="default:9 c:mail:"))
+    enqueue(place, new_job("low", lane="default:5 c:mail:"))
+    enqueue(place, *(new_job(f"high{n}", lane="default:9 c:mail:") for n in range(20)))
+    assert take(place, "default:9", "default:5") == []
+    settle(place, outcome(first, "c", 0))
+    order = started(place, ["default:9", "default:5"] * 10, wait_ms=11_000, clock=clock)
+    assert order.index("low") == 4
+
+
+def test_gates_of_one_lane_have_the_slots_they_share_in_turn(place: Place, clock: Clock) -> None:
+    place.admin("HSET", f"{place.prefix}lc", "c:mail", "1 app 3", "c:slow", "1 app 9")
+    place.lease("w1", until=FOREVER)
+    for name, holds in (("a", "c:mail:"), ("b", "c:mail: c:slow:"), ("c", "c:slow: c:mail:")):
+        enqueue(place, *(new_job(f"{name}{n}", lane=f"default:5 {holds}") for n in range(9)))
+    order = ""
+    for _ in range(9):
+        clock.advance(1)
+        taken = fetch(place).deliveries
+        order += "".join(each.job_id.decode()[0] for each in taken)
+        settle(place, *(outcome(each, "c", 0) for each in taken))
+    assert order == "aaabbbccc" * 3
+
+
+def test_a_lane_whose_worker_is_slower_has_its_part_of_the_slots(
+    place: Place, clock: Clock
+) -> None:
+    place.admin("HSET", f"{place.prefix}lc", "c:mail", "1 app 2")
+    place.admin("SET", f"{place.prefix}sv:mail", "", "PX", FOREVER)
+    place.lease("w1", until=FOREVER)
+    place.lease("w2", until=FOREVER)
+    for queue in ("default", "mail"):
+        jobs = (new_job(f"{queue}{n}", lane=f"{queue}:5 c:mail:") for n in range(8))
+        enqueue(place, *jobs)
+    order: list[str] = []
+    for _ in range(9):
+        clock.advance(1)
+        taken = [
+            *fetch(place, lanes=["default:5"]).deliveries,
+            *fetch(place, worker="w2", lanes=["mail:5"]).deliveries,
+        ]
+        order += [each.job_id.decode()[0] for each in taken]
+        settle(place, *(outcome(each, "c", 0) for each in taken))
+    assert all({*order[n : n + 4]} == {"d", "m"} for n in range(10))
+
+
+def test_a_lower_priority_has_no_part_of_the_slots(place: Place, clock: Clock) -> None:
+    place.admin("HSET", f"{place.prefix}lc", "c:mail", "1 app 2")
+    place.admin("SET", f"{place.prefix}sv:default", "", "PX", FOREVER)
+    place.lease("w1", until=FOREVER)
+    for level in "59":
+        jobs = (new_job(f"{level}{n}", lane=f"default:{level} c:mail:") for n in range(4))
+        enqueue(place, *jobs)
+    order = ""
+    for _ in range(4):
+        clock.advance(1)
+        taken = fetch(place, lanes=["default:9", "default:5"]).deliveries
+        order += "".join(each.job_id.decode()[0] for each in taken)
+        settle(place, *(outcome(each, "c", 0) for each in taken))
+    assert order == "99995555"
 
 
 def test_the_last_ready_job_of_a_lane_leaves_nothing_when_it_is_revoked(

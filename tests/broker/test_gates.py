@@ -23,7 +23,8 @@ def define(place: Place, **limits: str) -> None:
 def held(
     *names: str, holds: str = BUCKET, lane: str = "default:5", due: str = "", expires: str = ""
 ) -> list[NewJob]:
-    return [new_job(name, lane=f"{lane} {holds}", due=due, expires=expires) for name in names]
+    where = f"{lane} {holds}"
+    return [new_job(name, lane=where, due=due, expires=expires) for name in names]
 
 
 def ids(deliveries: list[Delivery]) -> list[str]:

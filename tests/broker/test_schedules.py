@@ -35,13 +35,14 @@ def of(
     *,
     source: str = "m:a",
     at: int = START + MINUTE,
-    keep: int = 0,
+    keep: str = "",
 ) -> Change:
-    return Change(name, f"{source}\n{rule}".encode(), at, keep)
+    kept = version_of(f"{source}\n{keep}".encode()) if keep else ""
+    return Change(name, f"{source}\n{rule}".encode(), at, kept)
 
 
 def gone(name: str) -> Change:
-    return Change(name, b"", 0, 0)
+    return Change(name, b"", 0, "")
 
 
 def fire(
@@ -105,13 +106,13 @@ def _published(place: Place) -> int:
 
 
 def test_nothing_is_due_where_there_are_no_schedules(place: Place, clock: Clock) -> None:
-    assert due(place) == (START, 0, [])
+    assert due(place) == (START, 0, [], False)
     assert place.dump() == {}
 
 
 def test_a_schedule_is_due_at_its_time_and_not_before(place: Place, clock: Clock) -> None:
     bring(place, of("x"), of("y", at=START + 2 * MINUTE))
-    assert due(place) == (START, START + MINUTE, [])
+    assert due(place) == (START, START + MINUTE, [], False)
     clock.advance(MINUTE - 1)
     assert due(place).schedules == []
     clock.advance(1)
@@ -119,7 +120,23 @@ def test_a_schedule_is_due_at_its_time_and_not_before(place: Place, clock: Clock
         clock.now_ms,
         START + 2 * MINUTE,
         [DueSchedule("x", START + MINUTE, b"m:a\nrule")],
+        False,
     )
+
+
+def test_who_has_brought_schedules_is_told_that_the_server_has_lost_them(
+    place: Place, clock: Clock
+) -> None:
+    def is_forgotten(source: str) -> bool:
+        return place.run(schedules.due(place.prefix, most=1, source=source)).has_forgotten
+
+    bring(place, of())
+    assert not is_forgotten("m:a")
+    change(place, schedules.REMOVE)
+    assert not is_forgotten("m:a"), "somebody has removed it: that is no loss"
+    place.admin("DEL", f"{place.prefix}cs")
+    assert is_forgotten("m:a")
+    assert not is_forgotten("")
 
 
 def test_more_than_a_call_takes_is_due_at_once(place: Place, clock: Clock) -> None:
@@ -205,7 +222,7 @@ def test_several_occurrences_of_one_schedule_go_in_one_call(place: Place, clock:
 def test_a_definition_that_has_changed_is_not_fired(place: Place, clock: Clock) -> None:
     bring(place, of())
     clock.advance(MINUTE)
-    bring(place, of(rule="other", keep=1))
+    bring(place, of(rule="other", keep="rule"))
     assert send(place, fire()) == "L"
     assert send(place, fire(rule="other")) == "K"
 
@@ -356,10 +373,18 @@ def test_what_is_as_it_was_is_not_touched(place: Place, clock: Clock) -> None:
 
 def test_what_has_changed_is_due_anew_unless_it_keeps_its_pace(place: Place, clock: Clock) -> None:
     bring(place, of())
-    bring(place, of(rule="kept", at=START + 9 * MINUTE, keep=1))
+    bring(place, of(rule="kept", at=START + 9 * MINUTE, keep="rule"))
     assert place.dump() == STORED | {"cr": {"x": "m:a\nkept"}}
     bring(place, of(rule="new", at=START + 9 * MINUTE))
     assert place.dump() == STORED | {"cr": {"x": "m:a\nnew"}, "cz": {"x": START + 9 * MINUTE}}
+
+
+def test_no_pace_is_kept_of_a_definition_that_came_meanwhile(place: Place, clock: Clock) -> None:
+    """Else two who write one schedule at once leave the rule of one and the time of the other."""
+    bring(place, of())
+    bring(place, of(rule="faster", at=START + 1))
+    bring(place, of(rule="kept", at=START + 9 * MINUTE, keep="rule"))
+    assert place.dump()["cz"] == {"x": START + 9 * MINUTE}
 
 
 def test_what_a_source_does_not_have_any_more_is_gone_with_all_that_is_known_of_it(
@@ -387,6 +412,7 @@ def test_what_belongs_to_others_is_left_alone(place: Place, clock: Clock) -> Non
 
 def test_a_process_that_began_earlier_is_refused(place: Place, clock: Clock) -> None:
     """It runs older code: a rolling deploy must not flap."""
+    clock.advance(MINUTE)
     bring(place, of(rule="new"), version=START + 10)
     before = place.dump()
     assert bring(place, of(rule="old"), gone("x"), version=START + 9).refused
@@ -394,6 +420,13 @@ def test_a_process_that_began_earlier_is_refused(place: Place, clock: Clock) -> 
     assert not bring(place, of(rule="new"), version=START + 10).refused
     assert not bring(place, of(rule="newer"), version=START + 11).refused
     assert not bring(place, of("y", source="m:b"), source="m:b", version=1).refused
+
+
+def test_where_the_clock_was_put_back_those_who_start_are_heard(place: Place, clock: Clock) -> None:
+    bring(place, of(rule="old"), version=START + 60 * MINUTE)
+    clock.advance(MINUTE)
+    assert not bring(place, of(rule="new"), version=START + MINUTE).refused
+    assert place.dump()["cs"] == {"m:a": str(START + MINUTE)}
 
 
 def test_a_pause_outlives_a_deploy(place: Place, clock: Clock) -> None:
@@ -408,7 +441,7 @@ def test_a_schedule_that_has_lost_its_time_gets_one_from_the_next_start(
 ) -> None:
     bring(place, of())
     place.admin("DEL", f"{place.prefix}cz")
-    bring(place, of(keep=1))
+    bring(place, of(keep="rule"))
     assert place.dump() == STORED
 
 

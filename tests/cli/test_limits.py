@@ -33,6 +33,7 @@ def test_the_limits_are_listed(shop: Terminal) -> None:
     done = shop.run("limits", "list")
 
     assert (done.code, done.err) == (0, "")
+    assert shop.run("limits") == done
     assert [line.split() for line in done.out.splitlines()] == [
         ["LIMIT", "ALLOWS", "NOW", "WAITING", "SOURCE"],
         ["mail", "1", "per", "60", "s,", "burst", "1", "1", "ready", "0", "tasks:app"],

@@ -38,7 +38,11 @@ def test_the_queues_are_listed(project: Project, busy: Place) -> None:
 
 
 def test_the_list_as_json(project: Project, busy: Place) -> None:
-    facts = json.loads(project.run("queues", "list", *at(busy, "--json")).stdout)
+    facts = json.loads(project.run("queues", *at(busy, "--json")).stdout)
+    assert (
+        project.run("queues", *at(busy)).stdout == project.run("queues", "list", *at(busy)).stdout
+    )
+    assert "Commands:" in project.run("queues", "--help").stdout
 
     assert (facts["schema"], facts["name"]) == (1, "test")
     assert [each["name"] for each in facts["queues"]] == ["default", "mail"]
@@ -101,7 +105,7 @@ def test_a_queue_that_nobody_uses_may_be_a_mistake(project: Project, busy: Place
         (["pause", "a:b"], "queue 'a:b' is no name"),
         (["list", "-A", "tasks:app", "--name", "shop"], "-A and --name are both given"),
         (["pase", "mail"], "No such command 'pase'"),
-        ([], "Commands:"),
+        (["--jsn"], "No such option"),
     ],
 )
 def test_wrong_usage(project: Project, arguments: list[str], message: str) -> None:

@@ -45,7 +45,7 @@ def start_scheduler(shop: Terminal, *arguments: str) -> Running:
 
 
 def schedules(shop: Terminal) -> dict[str, dict[str, object]]:
-    listed = shop.run("schedules", "list", "--name", "aioq", "--json").json
+    listed = shop.run("schedules", "--name", "aioq", "--json").json
     return {each["name"]: each for each in listed["schedules"]}
 
 

@@ -161,6 +161,8 @@ def test_a_moment_without_a_timezone_is_refused() -> None:
             ValueError, match=r"next\(2025-06-01T00:00:00\): the moment has no time"
         ):
             schedule.next(datetime(2025, 6, 1))  # noqa: DTZ001 - the mistake
+        with pytest.raises(TypeError, match=r"next\('today'\): give a datetime with a timezone"):
+            schedule.next("today")  # pyright: ignore[reportArgumentType]
 
 
 def test_a_schedule_is_due_in_its_zone() -> None:

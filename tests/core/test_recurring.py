@@ -24,7 +24,7 @@ from aioq.core.recurring import (
     define,
     jitter,
     job_id,
-    keeps_pace,
+    kept_pace,
     lane_of,
     source_of,
     steps,
@@ -152,14 +152,14 @@ def test_a_definition_is_the_same_bytes_for_the_same_schedule_and_says_its_sourc
 def test_what_another_release_wrote_is_refused_as_a_whole(stored: bytes) -> None:
     with pytest.raises(UnknownDefinition, match="cannot be read by this release"):
         decode(stored)
-    assert not keeps_pace(stored, made())
+    assert not kept_pace(stored, made())
 
 
 def test_only_another_rule_changes_the_pace() -> None:
     before = made(crontab(hour=3)).encode()
-    assert keeps_pace(before, made(crontab(hour=3), jitter=9))
-    assert not keeps_pace(before, made(crontab(hour=4)))
-    assert not keeps_pace(before, made(crontab(hour=3, tz="Europe/Paris")))
+    assert kept_pace(before, made(crontab(hour=3), jitter=9)) == version_of(before)
+    assert not kept_pace(before, made(crontab(hour=4)))
+    assert not kept_pace(before, made(crontab(hour=3, tz="Europe/Paris")))
 
 
 def test_a_schedule_without_a_timezone_has_that_of_the_app_else_utc() -> None:

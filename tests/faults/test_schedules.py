@@ -1,9 +1,14 @@
 """Schedules while the server is away: late is not lost, and nothing is made twice."""
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
 import pytest
 
 from aioq import Aioq, every
 from aioq.testing import running
+from aioq.worker.lone_scheduler import LoneScheduler
 from tests.broker.place import Place
 from tests.eventually import eventually
 from tests.faults.proxy import proxy_to
@@ -58,6 +63,35 @@ async def test_a_subscription_that_was_lost_is_there_again(place: Place) -> None
         await app.schedules.add("other", tick.s(), every(0.1))
         await eventually(lambda: place.admin("LLEN", f"{place.prefix}ch:other") > 0)
         await app.schedules.remove("other")
+
+
+@pytest.mark.parametrize("of", ["a worker", "a scheduler"])
+async def test_a_server_that_has_lost_all_is_told_again_what_the_code_declares(
+    place: Place, of: str
+) -> None:
+    def fired() -> bool:
+        return place.admin("LLEN", f"{place.prefix}ch:ticking") > 0
+
+    async with running(app, url=place.url) if of == "a worker" else scheduling(place):
+        await eventually(fired)
+        place.admin("FLUSHALL")
+        await eventually(fired)
+        place.admin("FLUSHALL")
+        await eventually(fired)
+
+
+@asynccontextmanager
+async def scheduling(place: Place) -> AsyncGenerator[None]:
+    """Run a scheduler that runs no jobs."""
+    with app.connected_to(place.url):
+        scheduler = LoneScheduler(app)
+        runs = asyncio.create_task(scheduler.run())
+        try:
+            yield
+        finally:
+            scheduler.stop()
+            await runs
+            await app.aclose()
 
 
 def _subscribers(place: Place) -> int:

@@ -103,6 +103,9 @@ async def test_the_next_occurrences_are_moments_in_the_timezone_of_the_schedule(
         assert first == crontab(hour=7, minute=30, day_of_week=1, tz="Europe/Paris").next(
             datetime.now(UTC)
         )
+        for wrong in (0, 1001, "2"):
+            with pytest.raises(ConfigurationError, match="n is a number from 1 to 1000"):
+                await app.schedules.next("monday-report", wrong)  # pyright: ignore[reportArgumentType]
 
 
 async def test_a_schedule_can_be_run_now_and_that_changes_none_of_its_times() -> None:
@@ -182,7 +185,7 @@ async def test_a_name_that_nobody_knows_is_an_error_that_names_the_nearest() -> 
 
 async def test_one_that_no_worker_has_brought_yet_is_only_in_the_code() -> None:
     with embedded_server() as server, app.connected_to(server.url):
-        with pytest.raises(ScheduleNotFound, match="'midnight' is in this code, and not yet on the"):
+        with pytest.raises(ScheduleNotFound, match="'midnight' is in this code, and not yet on"):
             await app.schedules.pause("midnight")
         await app.aclose()
 
@@ -255,6 +258,11 @@ def test_a_task_that_needs_arguments_cannot_schedule_itself() -> None:
         @mistakes.task(schedule=30)
         async def add(x: int, y: int) -> None: ...
 
+    with pytest.raises(ConfigurationError, match=r"task mail\.überprüfen .* 1 to 100 letters"):
+
+        @mistakes.task(schedule=30, name="mail.überprüfen")
+        async def over() -> None: ...
+
     with pytest.raises(ConfigurationError, match="schedule='daily' is no schedule"):
 
         @mistakes.task(schedule="daily")  # pyright: ignore[reportArgumentType]
@@ -272,6 +280,7 @@ def test_a_task_that_needs_arguments_cannot_schedule_itself() -> None:
         ({"task": "a.b", "schedule": 30, "args": "ab"}, "args='ab' is wrong: it is a tuple"),
         ({"task": "a.b", "schedule": 30, "kwargs": [1]}, r"kwargs=\[1\] is wrong: it is a dict"),
         ({"task": "a.b", "schedule": 30, "options": {"ques": "x"}}, "options: unknown option 'que"),
+        ({"task": "a.b", "schedule": 30, "options": "mail"}, "options='mail' is wrong: it is a"),
         ({"task": "a.b", "schedule": 30, "options": {"countdown": 5}}, "countdown or eta cannot"),
         ({"task": "a.b", "schedule": 30, "options": {"priority": 11}}, "priority=11 is wrong"),
         ({"task": "a.b", "schedule": 30, "overlap": "no"}, "overlap='no' is wrong"),

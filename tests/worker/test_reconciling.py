@@ -280,7 +280,7 @@ async def test_what_another_release_has_brought_is_listed_and_can_be_paused_and_
     place: Place,
 ) -> None:
     app = release(place)
-    strange = Change("strange", b"other:app\n\x81\xa3new\x01", 4_000_000_000_000, 0)
+    strange = Change("strange", b"other:app\n\x81\xa3new\x01", 4_000_000_000_000, "")
     place.run(bring(place.prefix, source="other:app", version=1, changes=[strange]))
     async with app:
         [info] = await app.schedules.list()

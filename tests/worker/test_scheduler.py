@@ -41,7 +41,7 @@ def made(rule: Schedule, *, payload: bytes = b"p", **kept: object) -> Definition
 
 def bring(place: Place, *names: str, definition: Definition, at: int | None = None) -> None:
     next_ms = definition.schedule.next_ms(START) if at is None else at
-    changes = [Change(name, definition.encode(), next_ms, 0) for name in names or ["x"]]
+    changes = [Change(name, definition.encode(), next_ms, "") for name in names or ["x"]]
     place.run(schedules.reconcile(place.prefix, source="m:a", version=0, changes=changes))
 
 
@@ -132,6 +132,7 @@ async def test_what_is_missed_and_what_may_not_overlap_is_said_by_who_found_it(
     place: Place, clock: Clock, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
+    place.admin("SET", place.keys.service("default"), "", "PX", 60_000)
     bring(place, definition=made(every(50), missed="skip", overlap="skip"), at=START)
     clock.advance(HOUR)
     for _ in range(2):
@@ -162,10 +163,46 @@ async def test_jitter_delays_a_job_and_not_its_occurrence(
     assert jobs(place) == [0] * 20
 
 
+async def test_a_job_that_jitter_delays_has_all_the_time_it_may_wait(
+    place: Place, clock: Clock, broker: Broker
+) -> None:
+    """Else those that are delayed for longer than they may wait would never run."""
+    definition = define(
+        Target("add", "default:5", b"p", "+5000"),
+        every(60),
+        Policy(jitter=30),
+        name="x",
+        source="m:a",
+        timezone=None,
+    )
+    bring(place, *(f"s{n}" for n in range(20)), definition=definition, at=START)
+    await Scheduler(broker, Outage()).fire()
+    made = [job for name, job in place.dump().items() if name.startswith("j:")]
+    assert {job["expires"] - job.get("due", START) for job in made} == {5000}
+
+
+async def test_jobs_that_nobody_will_run_are_a_warning_once_a_minute(
+    place: Place, clock: Clock, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    bring(place, "x", definition=made(every(60)), at=START)
+    scheduler = Scheduler(broker, Outage())
+    for _ in range(3):
+        await scheduler.fire()
+        clock.advance(MINUTE)
+    said = "Schedule x: no live worker serves its queue 'default': its jobs wait until one is"
+    assert caplog.text.count(said) == 1
+
+    caplog.clear()
+    place.admin("SET", place.keys.service("default"), "", "PX", 60_000)
+    await Scheduler(broker, Outage()).fire()
+    assert len(jobs(place)) == 4
+    assert not caplog.text
+
+
 async def test_a_definition_of_a_newer_release_is_left_to_newer_workers(
     place: Place, clock: Clock, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    strange = Change("strange", b"m:a\n\x81\xa3new\x01", START, 0)
+    strange = Change("strange", b"m:a\n\x81\xa3new\x01", START, "")
     place.run(schedules.reconcile(place.prefix, source="m:a", version=0, changes=[strange]))
     bring(place, definition=made(every(60)), at=START)
     scheduler = Scheduler(broker, Outage())
@@ -178,7 +215,7 @@ async def test_a_definition_of_a_newer_release_is_left_to_newer_workers(
 async def test_it_does_not_spin_where_all_is_left_to_newer_workers(
     place: Place, clock: Clock, broker: Broker
 ) -> None:
-    strange = [Change(f"s{n}", b"m:a\n?", START, 0) for n in range(250)]
+    strange = [Change(f"s{n}", b"m:a\n?", START, "") for n in range(250)]
     place.run(schedules.reconcile(place.prefix, source="m:a", version=0, changes=strange))
     assert await Scheduler(broker, Outage()).fire() == LOOK_AGAIN
 

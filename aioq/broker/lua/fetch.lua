@@ -45,8 +45,10 @@ function gates()
   -- include yield
   -- include fresh
   -- include turns
+  -- include rank
   -- include gate
-  return take_gates
+  -- include overlooked
+  return take_gates, look_again
 end
 
 if not has_lease(worker) then
@@ -108,6 +110,14 @@ for queue, is_empty in pairs(empty) do
   end
 end
 for queue in pairs(rest) do ring_later(queue, 1) end
+if size == 0 and room > 0 then
+  local parked, look = {}, nil
+  for index = FIRST_LANE, #ARGV do parked[#parked + 1] = prefix .. 'hp:' .. ARGV[index] end
+  if call('EXISTS', unpack(parked)) > 0 then look = select(2, gates()) end
+  for index = FIRST_LANE, look and #ARGV or 0 do
+    if not is_paused[queue_of(ARGV[index])] then look(ARGV[index]) end
+  end
+end
 ring_all()
 
 local head = call('ZRANGE', prefix .. 'd', 0, 0, 'WITHSCORES')

@@ -95,8 +95,12 @@ class Recurrence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Return the first occurrence later than `after`, in the schedule's zone.
 
         Raises:
-            ValueError: `after` has no timezone.
+            TypeError: `after` is no datetime.
+            ValueError: it has no timezone.
         """
+        if not isinstance(after, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+            message = f"next({after!r}): give a datetime with a timezone (tzinfo=...)"
+            raise TypeError(message)
         if after.utcoffset() is None:
             message = (
                 f"next({after.isoformat()}): the moment has no timezone; "

@@ -4,19 +4,6 @@
 -- Tokens and slots are taken where the job starts, in the same call, so nothing is ever reserved
 -- that somebody who dies could keep.
 
--- The limits of a gate, each read once.
-local function read_gate(gate)
-  local buckets, slots = {}, {}
-  for word in limits_of(gate) do
-    if string.byte(word) == 98 then
-      buckets[word] = read_bucket(string.sub(word, 3))
-    else
-      slots[word] = free_slots(word)
-    end
-  end
-  return buckets, slots
-end
-
 local function costs_of(holds)
   local costs = {}
   for word in string.gmatch(holds, 'b:%S+') do
@@ -39,10 +26,10 @@ local function obstacle(buckets, slots, costs)
 end
 
 -- Put a gate where it is woken from; what it cannot use meanwhile is for the next in line.
-local function sleep(gate, wait, slot, buckets, slots, costs)
+local function sleep(gate, wait, slot, buckets, slots, costs, was_served)
   call('ZREM', prefix .. 'hr:' .. lane_of(gate), gate)
   if slot then
-    queue_up(prefix .. 'sw:' .. slot, gate)
+    wait_for_slot(slot, gate, was_served)
     call('SADD', prefix .. 'lg:' .. limit_name(slot), gate)
   else
     local due_ms = math.ceil((now_us + wait) / 1000)
@@ -106,7 +93,7 @@ local function pass(gate, lane, most, start)
   leave_lines(gate, lane, lines, gone)
   for _, bucket in pairs(buckets) do write_bucket(bucket) end
   if wait > 0 or slot then
-    sleep(gate, wait, slot, buckets, slots, costs)
+    sleep(gate, wait, slot, buckets, slots, costs, #gone > 0)
     return true
   end
   if call('EXISTS', prefix .. 'hl:' .. gate) == 1 then return false end
@@ -136,7 +123,8 @@ local function take_gates(lane, index, most)
   end
   local is_done = false
   while room > left and scan > 0 and not is_done do
-    local gate, other = unpack(call('ZRANGE', ready_gates, 1, 2)) -- behind the turn of the stream
+    -- Behind the turn of the stream, which is gone where the last gate has been shut.
+    local gate, other = unpack(call('ZRANGEBYSCORE', ready_gates, '(-2', '+inf', 'LIMIT', 0, 2))
     is_done = not gate
     local part = math.min(room - left, other and 10 or room)
     if gate and not pass(gate, lane, part, start) then

@@ -2,13 +2,16 @@
 --
 -- KEYS   prefix     anchor   every key of the partition starts with it
 -- ARGV   most       int      schedules per call
+--        source     text     module:app whose code declares schedules; '' none
 -- REPLY  now_ms     int      the server's clock
 --        next_ms    int      when the first is due of those that are not in `due`; 0: none will be
 --        due        3 each   name, occurrence, definition
+--        forgotten  0 or 1   1: nothing is known of `source`, which has brought its schedules before:
+--                            the server has lost what it had
 
 local call = redis.call
 local prefix = KEYS[1]
-local most = tonumber(ARGV[1])
+local most, source = tonumber(ARGV[1]), ARGV[2]
 local ENOUGH = 1048576 -- bytes of definitions: a call ends behind the one that passes it
 
 -- include now
@@ -26,4 +29,5 @@ for n = 1, #names, 2 do
 end
 
 local later = call('ZRANGEBYSCORE', prefix .. 'cz', '(' .. now_ms, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-return { now_ms, rest and now_ms or tonumber(later[2] or 0), due }
+local forgotten = source ~= '' and not call('HGET', prefix .. 'cs', source)
+return { now_ms, rest and now_ms or tonumber(later[2] or 0), due, forgotten and 1 or 0 }

@@ -8,22 +8,26 @@
 --        strangers  2 each   name, source: those that belong to another source, and were left alone
 --
 -- definition  begins with its source and a line feed; '' the schedule is gone from its source
--- keep        1: its next occurrence stays as it is; `next_ms` is for a schedule that has none
+-- keep        its next occurrence stays as it is if this is the SHA-1 of the definition before it;
+--             `next_ms` is for all others, and for a schedule that has none
 --
 -- What is as it should be is not touched, so that this may be sent again, and by every worker that
--- starts.  A pause outlives each change.
+-- starts.  A pause outlives each change.  A word that was spoken later than now binds nobody: the
+-- server's clock was put back, and all that starts until then would be refused.
 
 local call = redis.call
 local prefix = KEYS[1]
 local source, version = ARGV[1], tonumber(ARGV[2])
 local FIRST, STRIDE = 3, 4
 
+-- include now
 -- include forget
 
 call('DEL', prefix .. '~') -- a write that a full server allows, so that a worker can start
 
 if source ~= '' then
-  if tonumber(call('HGET', prefix .. 'cs', source) or 0) > version then return { 1, {} } end
+  local spoken = tonumber(call('HGET', prefix .. 'cs', source) or 0)
+  if spoken > version and spoken <= now_ms then return { 1, {} } end
   call('HSET', prefix .. 'cs', source, ARGV[2])
 end
 
@@ -45,7 +49,7 @@ local function write(name, definition, next_ms, keep)
     news = true
   end
   if call('SISMEMBER', prefix .. 'cp', name) == 1 then return end
-  if before == definition or keep == '1' then
+  if before == definition or before and redis.sha1hex(before) == keep then
     call('ZADD', prefix .. 'cz', 'NX', next_ms, name)
   else
     call('ZADD', prefix .. 'cz', next_ms, name)
