@@ -57,7 +57,9 @@ def read(name: str) -> str:
 
     if _EVERY in source:
         source = source.replace(_EVERY, "".join(map(_as_function, names())))
-    return _INCLUDE.sub(include, source)
+    while _INCLUDE.search(source):
+        source = _INCLUDE.sub(include, source)
+    return source
 
 
 def names() -> tuple[str, ...]:

@@ -88,7 +88,8 @@ def _wrong_records(
             yield f"job {job_id} runs on {holder}, which has no lease: nobody will reap it"
         if "revoke" in record and state not in {"running", "revoked"}:
             yield f"job {job_id} is {state}, and was revoked"
-        if (state == "delayed") != (job_id in delayed):
+        is_due = state == "delayed" or (state == "parked" and "expires" in record)
+        if is_due != (job_id in delayed):
             yield f"job {job_id} is {state}, and the delayed set says something else"
         if state in {"delayed", "parked"} and f"y:{job_id}" not in dump:
             yield f"the payload of job {job_id} is lost"

@@ -279,6 +279,45 @@ def test_a_job_that_expires_in_its_line_ends_as_revoked(place: Place, clock: Clo
     assert place.dump()["j:b"]["value"] == b"expired"
 
 
+def test_a_job_that_expires_far_behind_in_its_line_ends_in_time(
+    place: Place, clock: Clock
+) -> None:
+    define(place, b_send="1 3600000000 1")
+    place.lease("w1")
+    enqueue(place, *held("a", "b"), *held("c", expires="+500"))
+    fetch(place)
+    assert fetch(place).next_ms == START + 500
+    clock.advance(500)
+    fetch(place)
+    dump = place.dump()
+    assert (dump["j:c"]["state"], dump["j:c"]["value"]) == ("revoked", b"expired")
+    assert dump["hp:default:5"].keys() == {"b"}
+
+
+def test_the_last_of_a_line_that_expires_leaves_no_gate(place: Place, clock: Clock) -> None:
+    define(place, b_send="1 3600000000 1", c_send="1")
+    enqueue(place, *held("a", holds="b:send: c:send:"))
+    [running] = deliver(place)
+    enqueue(place, *held("b", holds="b:send: c:send:", expires="+500"))
+    take(place)
+    clock.advance(500)
+    take(place)
+    finish(place, [running])
+    names = place.dump()
+    assert not {name for name in names if name.startswith(("h", "sw", "sl", "lg")) or name == "d"}
+
+
+def test_a_job_that_starts_in_time_does_not_expire(place: Place, clock: Clock) -> None:
+    define(place, b_send="1 1000000 1")
+    enqueue(place, *held("a", expires="+500"))
+    [running] = deliver(place)
+    assert "d" not in place.dump()
+    clock.advance(1000)
+    take(place)
+    finish(place, [running])
+    assert place.dump()["j:a"]["state"] == "completed"
+
+
 def test_a_delayed_job_with_a_limit_goes_to_its_line_when_it_is_due(
     place: Place, clock: Clock
 ) -> None:

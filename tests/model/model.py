@@ -108,7 +108,10 @@ class Model:
         for due, name in sorted((due, name) for name, due in self.delayed.items()):
             if due <= self.now:
                 del self.delayed[name]
-                if not self._expires(name):
+                if self.jobs[name]["state"] == "parked":
+                    self.gates.unpark(name, self._wait_lane(name), self.jobs[name]["holds"])
+                    assert self._expires(name)
+                elif not self._expires(name):
                     self._queue(name)
 
     def _hand_out(self, got: Got, worker: str) -> None:
@@ -119,6 +122,7 @@ class Model:
                 assert head is not None and self._expires(head), f"{head} was before {name}"
                 self.gates.advance(gate)
             self.gates.advance(gate)
+            self.delayed.pop(name, None)
             self.gates.admit(name, job["holds"], self.now * 1000)
             self.lanes.setdefault(self._place(name), []).append(name)
         else:
@@ -256,6 +260,7 @@ class Model:
             del self.delayed[name]
         elif job["state"] == "parked":
             self.gates.unpark(name, self._wait_lane(name), job["holds"])
+            self.delayed.pop(name, None)
         else:
             self._leave_lane(name)
         self._finish(name, "revoked", b"revoked")
@@ -299,6 +304,8 @@ class Model:
         if "holds" in job:
             job["state"] = "parked"
             self.gates.park(name, self._wait_lane(name), job["holds"])
+            if "expires" in job:  # to end in time, wherever it stands in its line
+                self.delayed[name] = job["expires"]
         else:
             job["state"] = "queued"
             self.lanes.setdefault(self._place(name), []).append(name)

@@ -32,8 +32,6 @@ call('DEL', prefix .. '~') -- a write that a full server allows, so that the res
 -- include watch
 -- include lane
 -- include ring
--- include silence
--- include ready
 -- include finish
 -- include enqueued
 -- include take
@@ -48,7 +46,8 @@ function gates()
   -- include rank
   -- include gate
   -- include overlooked
-  return take_gates, look_again
+  -- include lapse
+  return take_gates, look_again, lapse
 end
 
 if not has_lease(worker) then
@@ -60,6 +59,8 @@ end
 
 local due = call('ZRANGEBYSCORE', prefix .. 'd', '-inf', now_ms, 'LIMIT', 0, PROMOTED)
 if #due > 0 then
+  -- include silence
+  -- include ready
   -- include park
   -- include promote
   promote_due(due)

@@ -34,8 +34,7 @@ local FIRST, STRIDE = 4, 5
 -- include delay
 -- include finish
 -- include enqueued
--- include park
--- include slots
+-- include held
 -- include again
 -- include bury
 -- include crash

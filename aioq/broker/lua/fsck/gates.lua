@@ -120,7 +120,7 @@ local function check(name, member)
     if is_there then CHECKS[two](rest, member) end
     return
   end
-  local size = call(kind == 'zset' and 'ZCARD' or 'SCARD', prefix .. name)
+  local size = kind == 'zset' and call('ZCARD', prefix .. name) or call('SCARD', prefix .. name)
   if size > MEMBERS then large[#large + 1] = name end
   for _, each in ipairs(members_of(name, kind)) do CHECKS[two](rest, each) end
   if two == 'sw' then check_idle(rest) end

@@ -122,7 +122,8 @@ local function check(job_id)
   local place = place_of(record[LANE], record[CRASHES], record[HOLDS])
   if not look(job_id, record, place, due) then return end
   local has_body = state ~= 'd' and state ~= 'p' and call('EXISTS', body) == 1
-  check_rest(job_id, state, has_body, state ~= 'd' and due, died)
+  local is_due = state == 'd' or state == 'p' and call('HEXISTS', key, 'x') == 1
+  check_rest(job_id, state, has_body, not is_due and due, died)
 end
 
 local checked = 0

@@ -59,6 +59,7 @@ local function let_go(job_id, buckets, slots, start)
   local record = call('HMGET', prefix .. 'j:' .. job_id, unpack(fields))
   if record[1] ~= 'p' then return 0, nil end -- nothing that is ours
   if record[2] and tonumber(record[2]) <= now_ms then
+    call('ZREM', prefix .. 'd', job_id)
     call('DEL', body, prefix .. 'v:' .. job_id) -- also the error of an earlier try
     finish(job_id, 'x', 'expired', keep_ms, record[7], record[8])
     return 0, nil
@@ -66,6 +67,7 @@ local function let_go(job_id, buckets, slots, start)
   local costs = costs_of(record[9] or '')
   local wait, slot = obstacle(buckets, slots, costs)
   if wait > 0 or slot then return wait, slot, costs end
+  if record[2] then call('ZREM', prefix .. 'd', job_id) end
   admit(job_id, buckets, slots, costs)
   start(job_id, record, call('GETDEL', body) or '')
   return 0, nil

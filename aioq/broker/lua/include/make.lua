@@ -36,7 +36,9 @@ local function make(job_id, lane_and_holds, task, due, expires, nonce, payload)
   elseif holds then
     fields[2] = 'p'
     note('n', now_ms)
+    call('HSET', record, unpack(fields))
     park(job_id, lane, holds, payload)
+    return '1'
   else
     note('i', call('XADD', prefix .. 's:' .. lane, '*', 'j', job_id, 'p', payload))
     made[queue] = made[queue] + 1

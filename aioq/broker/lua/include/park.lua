@@ -53,7 +53,8 @@ local function open_gate(gate)
   ring_later(queue_of(lane), 1)
 end
 
--- Put a job at the end of its line; its record must say already that it is parked.
+-- Put a job at the end of its line; its record must say already that it is parked.  One that expires
+-- is in the delayed set meanwhile, to end in time.
 local function park(job_id, lane, holds, payload)
   local gate, fair = gate_of(lane, holds)
   local turns = prefix .. 'hl:' .. gate
@@ -62,6 +63,11 @@ local function park(job_id, lane, holds, payload)
   queue_up(line_of(gate, fair), job_id)
   queue_up(turns, fair)
   call('ZADD', prefix .. 'hp:' .. lane, now_ms, job_id)
+  local expires = call('HGET', prefix .. 'j:' .. job_id, 'x')
+  if expires then
+    call('ZADD', prefix .. 'd', expires, job_id)
+    ring_later(queue_of(lane), 1) -- whoever comes sets its timer
+  end
   if is_first then open_gate(gate) end
 end
 
@@ -89,6 +95,7 @@ local function unpark(job_id, lane, holds)
   local turns, line = prefix .. 'hl:' .. gate, line_of(gate, fair)
   call('ZREM', line, job_id)
   call('ZREM', prefix .. 'hp:' .. lane, job_id)
+  call('ZREM', prefix .. 'd', job_id) -- where it was to expire
   if call('EXISTS', line) == 1 then return nil end
   call('ZREM', turns, fair)
   if call('EXISTS', turns) == 1 then return nil end

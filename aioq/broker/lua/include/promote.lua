@@ -2,14 +2,17 @@
 -- gates whose next token has come.
 local function promote(job_id, expired)
   local record = call('HMGET', prefix .. 'j:' .. job_id, 's', 'q', 'x', 'w', 'n', 'k', 'h')
-  if record[1] ~= 'd' then return end
+  local is_parked = record[1] == 'p'
+  if record[1] ~= 'd' and not is_parked then return end
   local body, lane = prefix .. 'y:' .. job_id, wait_of(record[2], record[6])
   if record[3] and tonumber(record[3]) <= now_ms then
+    if is_parked then select(3, gates())(job_id, lane, record[7] or '') end
     call('DEL', body, prefix .. 'v:' .. job_id) -- also the error of an earlier try
     finish(job_id, 'x', 'expired', keep_ms, record[4], record[5])
     expired[queue_of(lane)] = true
     return
   end
+  if is_parked then return end
   -- A payload that is gone (an evicted key) is no reason to stop: the job fails when it runs.
   local payload = call('GET', body) or ''
   if record[7] then
