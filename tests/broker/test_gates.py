@@ -279,9 +279,7 @@ def test_a_job_that_expires_in_its_line_ends_as_revoked(place: Place, clock: Clo
     assert place.dump()["j:b"]["value"] == b"expired"
 
 
-def test_a_job_that_expires_far_behind_in_its_line_ends_in_time(
-    place: Place, clock: Clock
-) -> None:
+def test_a_job_that_expires_far_behind_in_its_line_ends_in_time(place: Place, clock: Clock) -> None:
     define(place, b_send="1 3600000000 1")
     place.lease("w1")
     enqueue(place, *held("a", "b"), *held("c", expires="+500"))
