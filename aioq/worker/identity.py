@@ -4,6 +4,9 @@ import os
 import re
 import secrets
 import socket
+import string
+
+_LETTERS = string.ascii_letters + string.digits
 
 
 class Identity:
@@ -14,5 +17,9 @@ class Identity:
         self.name: str = self.another()
 
     def another(self) -> str:
-        """Make a new name; 24 random bits, for a container starts as the same pid every time."""
-        return f"{self._host}-{os.getpid()}-{secrets.token_hex(3)}"
+        """Make a new name; four random letters, for a container starts as the same pid every time.
+
+        They are few because the name is a part of each record.
+        """
+        letters = "".join(secrets.choice(_LETTERS) for _ in range(4))
+        return f"{self._host}-{os.getpid()}-{letters}"

@@ -48,7 +48,7 @@ def call(terminal: Terminal, **environ: str) -> str:
 def worker_of(session: Running, count: int = 1) -> int:
     """Return the process id of the worker that started as number `count`."""
     session.says(" takes jobs.", times=count)
-    return int(re.findall(r"Ready: worker \S+-(\d+)-\w{6} takes jobs", session.err)[count - 1])
+    return int(re.findall(r"Ready: worker \S+-(\d+)-\w{4} takes jobs", session.err)[count - 1])
 
 
 def test_the_worker_follows_the_code_on_the_embedded_server(developer: Terminal) -> None:

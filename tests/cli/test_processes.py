@@ -92,7 +92,7 @@ def start_brisk(terminal: Terminal) -> Running:
 
 def workers(running: Running) -> list[int]:
     """Return the process ids of all workers that have ever taken jobs."""
-    return list(map(int, re.findall(r"Ready: worker \S+-(\d+)-\w{6} takes jobs", running.err)))
+    return list(map(int, re.findall(r"Ready: worker \S+-(\d+)-\w{4} takes jobs", running.err)))
 
 
 def pids(terminal: Terminal, name: str) -> list[int]:
