@@ -36,7 +36,7 @@ call('DEL', prefix .. '~') -- a write that a full server allows, so that the res
 -- include enqueued
 -- include take
 
-function gates()
+function make_gates()
   -- include park
   -- include bucket
   -- include slots
@@ -47,7 +47,7 @@ function gates()
   -- include gate
   -- include overlooked
   -- include lapse
-  return take_gates, look_again, lapse
+  return { take = take_gates, look_again = look_again, lapse = lapse }
 end
 
 if not has_lease(worker) then
@@ -99,7 +99,7 @@ end
 
 -- Tokens of an empty queue wake nobody for anything, but for suspects that were not asked for here;
 -- a queue with a rest wakes one more worker.
-if take_gates then -- a gate may have woken another, of a lane that was done with
+if gates then -- a gate may have woken another, of a lane that was done with
   for index, flag in ipairs(call('SMISMEMBER', prefix .. 'l', unpack(ARGV, FIRST_LANE))) do
     if flag == 1 then empty[queue_of(ARGV[FIRST_LANE + index - 1])] = false end
   end
@@ -112,11 +112,12 @@ for queue, is_empty in pairs(empty) do
 end
 for queue in pairs(rest) do ring_later(queue, 1) end
 if size == 0 and room > 0 then
-  local parked, look = {}, nil
+  local parked = {}
   for index = FIRST_LANE, #ARGV do parked[#parked + 1] = prefix .. 'hp:' .. ARGV[index] end
-  if call('EXISTS', unpack(parked)) > 0 then look = select(2, gates()) end
-  for index = FIRST_LANE, look and #ARGV or 0 do
-    if not is_paused[queue_of(ARGV[index])] then look(ARGV[index]) end
+  local has_parked = call('EXISTS', unpack(parked)) > 0
+  if has_parked then gates = gates or make_gates() end
+  for index = FIRST_LANE, has_parked and #ARGV or 0 do
+    if not is_paused[queue_of(ARGV[index])] then gates.look_again(ARGV[index]) end
   end
 end
 ring_all()

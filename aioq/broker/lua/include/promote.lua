@@ -6,7 +6,10 @@ local function promote(job_id, expired)
   if record[1] ~= 'd' and not is_parked then return end
   local body, lane = prefix .. 'y:' .. job_id, wait_of(record[2], record[6])
   if record[3] and tonumber(record[3]) <= now_ms then
-    if is_parked then select(3, gates())(job_id, lane, record[7] or '') end
+    if is_parked then
+      gates = gates or make_gates()
+      gates.lapse(job_id, lane, record[7] or '')
+    end
     call('DEL', body, prefix .. 'v:' .. job_id) -- also the error of an earlier try
     finish(job_id, 'x', 'expired', keep_ms, record[4], record[5])
     expired[queue_of(lane)] = true

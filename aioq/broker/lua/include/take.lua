@@ -63,14 +63,14 @@ local function take_stream(lane, index, most)
   return false
 end
 
-local gates, take_gates
+local gates, make_gates
 
 -- Take up to `most` jobs of a lane, in turn from its stream and its gates; return as above.  A member
 -- '' of the ready gates, always the first, remembers whose turn it is.
 local function take_lane(lane, index, most)
   local ready_gates = prefix .. 'hr:' .. lane
   if call('EXISTS', ready_gates) == 0 then return take_stream(lane, index, most) end
-  take_gates = take_gates or gates()
+  gates = gates or make_gates()
   local is_streams = call('ZSCORE', ready_gates, '') == '-2'
   call('ZADD', ready_gates, -2, '')
   local left, has_gates, failure = room - most, true, nil
@@ -81,7 +81,7 @@ local function take_lane(lane, index, most)
       is_done, failure = take_stream(lane, index, part)
       has_stream = not is_done
     elseif has_gates then
-      is_done, failure = take_gates(lane, index, part)
+      is_done, failure = gates.take(lane, index, part)
       has_gates = not is_done
     end
     is_streams = not is_streams
