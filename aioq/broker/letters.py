@@ -6,7 +6,7 @@ from typing import NamedTuple
 from aioq.broker import scripts
 from aioq.broker.inspect import readable
 from aioq.broker.keys import split_lane
-from aioq.broker.resp import Reply
+from aioq.broker.resp import Reply, rows
 from aioq.broker.scripts import Call, parse_flags
 from aioq.core import codec
 from aioq.core.clock import from_ms
@@ -46,8 +46,7 @@ def letters(
 
 def _parse_letters(reply: Reply) -> Letters:
     after, flat = reply
-    columns = [flat[at :: len(Letter._fields)] for at in range(len(Letter._fields))]
-    return Letters(after.decode(), list(map(Letter._make, zip(*columns, strict=True))))
+    return Letters(after.decode(), rows(Letter, flat))
 
 
 def replay(prefix: str, *, nonce: str, job_ids: Sequence[str]) -> Call[str]:

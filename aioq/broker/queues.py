@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from aioq.broker import scripts
 from aioq.broker.broker import Broker
-from aioq.broker.resp import Reply
+from aioq.broker.resp import Reply, rows
 from aioq.broker.scripts import Call
 
 
@@ -35,8 +35,7 @@ def figures(prefix: str, *, queues: Sequence[str]) -> Call[list[Figures]]:
 
 
 def _parse_figures(reply: Reply) -> list[Figures]:
-    columns = [reply[at :: len(Figures._fields)] for at in range(len(Figures._fields))]
-    return list(map(Figures._make, zip(*columns, strict=True)))
+    return rows(Figures, reply)
 
 
 async def names(broker: Broker) -> set[str]:

@@ -8,13 +8,14 @@ Protocol: https://redis.io/docs/latest/develop/reference/protocol-spec/
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from aioq.core.errors import AioqError
 
 Reply: TypeAlias = Any
 """bytes, int, None, ReplyError, or a list of these; whoever asked knows which."""
 Argument = bytes | str | int
+Row = TypeVar("Row", bound=NamedTuple)
 
 
 class ReplyError(AioqError):
@@ -24,6 +25,12 @@ class ReplyError(AioqError):
     def code(self) -> str:
         """The first word, such as NOSCRIPT or OOM."""
         return str(self).partition(" ")[0]
+
+
+def rows(kind: type[Row], flat: Reply) -> list[Row]:
+    """Read a reply in which rows lie one after the other, with the fields of `kind`."""
+    size = len(kind._fields)
+    return list(map(kind._make, zip(*(flat[at::size] for at in range(size)), strict=True)))
 
 
 class _Incomplete:

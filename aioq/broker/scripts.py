@@ -12,7 +12,7 @@ from importlib.resources import files
 from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from aioq.broker.resp import Argument, Reply
+from aioq.broker.resp import Argument, Reply, rows
 
 T = TypeVar("T")
 _INCLUDE = re.compile(r"^ *-- include (\w+)\n", re.MULTILINE)
@@ -181,13 +181,9 @@ def fetch(
     return Call(load("fetch"), (prefix, worker, epoch, room, keep_ms, *lanes), _parse_fetched)
 
 
-_STRIDE = len(Delivery._fields)
-
-
 def _parse_fetched(reply: Reply) -> Fetched:
     now_us, next_ms, dropped, passed, jobs = reply
-    columns = [jobs[at::_STRIDE] for at in range(_STRIDE)]
-    deliveries = list(map(Delivery._make, zip(*columns, strict=True)))
+    deliveries = rows(Delivery, jobs)
     removed = [entry.decode() for entry in dropped]
     return Fetched(now_us, next_ms, removed, bool(passed), deliveries)
 

@@ -35,8 +35,7 @@ local function ring_again(queue)
   if call('LLEN', prefix .. 'b:' .. queue) == 0 then ring(queue, 1) end
 end
 
-local is_paused = {}
-for _, queue in ipairs(call('SMEMBERS', prefix .. 'qp')) do is_paused[queue] = true end
+-- include paused
 for _, lane in ipairs(call('SMEMBERS', prefix .. 'l')) do
   if not is_paused[queue_of(lane)] then ring_again(queue_of(lane)) end
 end

@@ -66,8 +66,7 @@ if #due > 0 then
   promote_due(due)
 end
 
-local is_paused = {}
-for _, queue in ipairs(call('SMEMBERS', prefix .. 'qp')) do is_paused[queue] = true end
+-- include paused
 
 local filled = call('SMISMEMBER', prefix .. 'l', unpack(ARGV, FIRST_LANE))
 local empty, rest, has_suspect = {}, {}, false
