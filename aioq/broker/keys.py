@@ -28,7 +28,7 @@ TABLE = (
     KeyKind("s:<queue>:<priority>", "stream", "none", "one entry per delivery; group `w`"),
     KeyKind("s:<queue>:z", "stream", "none", "the suspects of a queue"),
     KeyKind("l", "set", "none", "lanes that may hold undelivered entries"),
-    KeyKind("d", "zset", "none", "jobs by due time, parked ones by expiry, gates by next token, ms"),
+    KeyKind("d", "zset", "none", "jobs by due time, parked ones by expiry, gates by token, ms"),
     KeyKind("da:<queue>", "string", "when it is due", "what idle workers know to be due next, ms"),
     KeyKind("hp:<lane>", "zset", "none", "parked jobs of a lane by when they were parked, ms"),
     KeyKind("hl:<gate>", "zset", "none", "fair keys of a gate that have jobs, by turn"),
