@@ -1,11 +1,11 @@
 """The running job, as its task sees it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, cast
 
 import msgspec
 
@@ -16,9 +16,15 @@ from aioq.core.retry import Reject, Retry, Snooze
 if TYPE_CHECKING:
     from aioq.app import Aioq
 
-Report = Callable[[bytes], Awaitable[bool]]
-"""Sends encoded progress; False: another worker has taken the job over."""
 CancelReason = Literal["shutdown", "time limit", "revoked", "lease lost"]
+
+
+class Link(Protocol):
+    """The way of a running job to the server."""
+
+    async def report(self, progress: bytes) -> bool:
+        """Note encoded progress; False: it was not noted."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class Context:
     nothing that this one says of it counts any more.
     """
     _app: "Aioq | None" = None
-    _report: Report | None = None
+    _link: Link | None = None
     _loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -75,9 +81,9 @@ class Context:
         **meta: Any,  # noqa: ANN401 - whatever MessagePack can hold
     ) -> None:
         """Report how far the job has come; it is then in state PROGRESS."""
-        if self._report is None:
+        if self._link is None:
             raise ConfigurationError(_data_only("ctx.progress()"))
-        await self._report(codec.encode_value((current, total, message, meta)))
+        await self._link.report(codec.encode_value((current, total, message, meta)))
 
     def progress_sync(
         self,
@@ -154,8 +160,11 @@ CONTEXT = cast("Context", _Placeholder())
 """The default for a task's context parameter: `async def send(to: str, ctx: Context = CONTEXT)`."""
 
 
-async def _noted(progress: bytes) -> bool:  # noqa: ARG001 - nobody looks at it
-    return True
+class _Nowhere:
+    """The link of a plain call, which is no job: nobody looks at what it says."""
+
+    async def report(self, progress: bytes) -> bool:  # noqa: ARG002 - see above
+        return True
 
 
 def local_context(task_name: str, queue: str) -> Context:
@@ -164,7 +173,7 @@ def local_context(task_name: str, queue: str) -> Context:
     if found is not None:
         return found
     request = Request(id="", retries=0, deliveries=0, eta=None)
-    return Context(request=request, task_name=task_name, queue=queue, _report=_noted)
+    return Context(request=request, task_name=task_name, queue=queue, _link=_Nowhere())
 
 
 running: ContextVar[Context] = ContextVar("aioq_job")

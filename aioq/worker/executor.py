@@ -23,12 +23,12 @@ from aioq.broker.scripts import Delivery, name_of
 from aioq.context import CancelReason, Context, Request, running
 from aioq.core import codec
 from aioq.core.clock import from_ms
-from aioq.core.errors import BrokerUnavailable
 from aioq.core.outcome import Completed, GivenBack, Outcome
 from aioq.tasks import Task
 from aioq.worker import orders
 from aioq.worker.deadlines import Deadline, Deadlines
 from aioq.worker.judge import Judge
+from aioq.worker.link import Link
 from aioq.worker.plan import Plan
 from aioq.worker.runners import Processes, Threads
 from aioq.worker.soft_limit import SoftLimit
@@ -322,16 +322,9 @@ class Executor:
             queue=queue,
             state=self.state,
             _app=self._app,
-            _report=partial(self._report, delivery),
+            _link=Link(self._broker, delivery),
             _loop=self._loop,
         )
-
-    async def _report(self, delivery: Delivery, progress: bytes) -> bool:
-        try:
-            return await self._broker.update(delivery, "p", progress)
-        except BrokerUnavailable as error:  # an outage fails no job; the next report may arrive
-            log.debug("Progress of job %s was not noted: %s", delivery.job_id.decode(), error)
-            return False
 
     def hurry(self) -> None:
         """Leave now, or cut the wait of leaving short."""
