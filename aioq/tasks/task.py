@@ -1,17 +1,15 @@
-"""A registered function, and a call of it that has not been sent yet.
+"""A registered function.
 
 `Task` stands where the function stood: calling it runs the function here and now, `enqueue`
 makes a job of the same call.
 """
 
 import inspect
-import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
-from weakref import WeakSet
 
 from aioq.context import Context, local_context
 from aioq.core import options
@@ -20,49 +18,13 @@ from aioq.core.holds import Holds, holds_of
 from aioq.core.options import Call, CallOptions, TaskDefinition
 from aioq.core.signature import Parameters
 from aioq.job import Job, refuse_in_loop
-from aioq.producer import Prepared, Producer, by_relevance
+from aioq.producer import Prepared
+from aioq.tasks.home import Home, find_home
+from aioq.tasks.marking import coroutine_function
+from aioq.tasks.signature import Signature, options_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def coroutine_function(function: F) -> F:
-    """Mark a plain function that returns a coroutine as a coroutine function.
-
-    `BackgroundTasks.add_task` and friends look for this mark; the function itself stays plain,
-    so that it can refuse wrong arguments before anything is awaited.
-    """
-    if sys.version_info >= (3, 12):
-        return inspect.markcoroutinefunction(function)
-    # Python 3.11 reads the flag of the code alone; what makes a coroutine is an opcode.
-    code = cast("Any", function).__code__
-    cast("Any", function).__code__ = code.replace(co_flags=code.co_flags | inspect.CO_COROUTINE)
-    return function
-
-
-class Home:
-    """What a task needs of its app; the app makes one and lends it to its tasks."""
-
-    def __init__(self, producer: Producer, modules: Iterable[str]) -> None:
-        self.producer = producer
-        self.modules: set[str] = set(modules)
-        """Modules whose shared tasks belong to this app."""
-        homes.add(self)
-
-    def settle(
-        self, given: Mapping[str, Any], default: Mapping[str, Any], *, where: str
-    ) -> TaskDefinition:
-        """Settle a task's options: its own, over `task_annotations`, over the defaults."""
-        annotations = self.producer.settings.task_annotations
-        merged = dict(default)
-        for pattern in by_relevance(annotations, given["name"]):
-            merged.update(annotations[pattern])
-        return self.producer.route(options.define({**merged, **given}, where=where))
-
-
-homes: WeakSet[Home] = WeakSet()
-"""The homes of all apps of this process, among which a shared task finds its own."""
 
 
 class Task(Generic[P, R]):
@@ -128,7 +90,7 @@ class Task(Generic[P, R]):
     def home(self) -> Home:
         """What the task needs of its app."""
         if self._home is None:
-            self._home = _find_home(self)
+            self._home = find_home(self.name, self.function.__module__)
         return self._home
 
     def options(self, **given: Unpack[CallOptions]) -> Self:
@@ -218,7 +180,7 @@ class Task(Generic[P, R]):
         """Return the handle of a job of this task; no question is asked of the server."""
         return Job(job_id, self.home.producer.client, convert=self.parameters.result)
 
-    def s(self, *args: Any, **kwargs: Any) -> "Signature[R]":  # noqa: ANN401 - may be partial
+    def s(self, *args: Any, **kwargs: Any) -> Signature[R]:  # noqa: ANN401 - may be partial
         """Return a signature: this call, not sent yet."""
         return Signature(self, args, kwargs)
 
@@ -292,62 +254,6 @@ class SyncTask(Task[P, R]):
         return self._call_here(args, kwargs)
 
 
-class Signature(Generic[R]):
-    """A call of a task that has not been sent; immutable."""
-
-    __slots__ = ("_call", "args", "kwargs", "task")
-
-    def __init__(
-        self,
-        task: Task[..., R],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        call: Call | None = None,
-    ) -> None:
-        self.task: Task[..., R] = task
-        self.args: tuple[Any, ...] = args
-        self.kwargs: dict[str, Any] = kwargs
-        self._call = task.call if call is None else call
-
-    def __repr__(self) -> str:
-        arguments = [repr(value) for value in self.args]
-        arguments += [f"{name}={value!r}" for name, value in self.kwargs.items()]
-        return f"{self.task.name}.s({', '.join(arguments)})"
-
-    def set(self, **given: Unpack[CallOptions]) -> "Signature[R]":
-        """Return this signature with more options; see `Task.options`."""
-        merged = {**options_of(self._call), **given}
-        call = options.call(merged, where=f"{self.task.name}.s().set")
-        return Signature(self.task, self.args, self.kwargs, call)
-
-    @coroutine_function
-    def enqueue(self) -> Coroutine[Any, Any, Job[R]]:
-        """Make a job of this call; see `Task.enqueue`."""
-        return self.task.home.producer.send(self.prepare())
-
-    delay = enqueue
-
-    @coroutine_function
-    def apply_async(self, **given: Unpack[CallOptions]) -> Coroutine[Any, Any, Job[R]]:
-        """Celery's spelling of `set(...).enqueue()`."""
-        return (self.set(**given) if given else self).enqueue()
-
-    def enqueue_sync(self) -> Job[R]:
-        """`enqueue` from plain sync code."""
-        refuse_in_loop("enqueue_sync", "await signature.enqueue()")
-        return self.task.home.producer.send_sync([self.prepare()])[0]
-
-    def prepare(self) -> Prepared:
-        """Check and encode the call."""
-        return self.task.prepare(self.args, self.kwargs, self._call)
-
-
-def options_of(call: Call) -> dict[str, Any]:
-    """Return the options of a call that were given."""
-    values = ((name, getattr(call, name)) for name in call.__struct_fields__)
-    return {name: value for name, value in values if value is not None}
-
-
 def default_name(function: Callable[..., Any]) -> str:
     """Return `module.qualname`; for `__main__` the file's stem stands for the module."""
     module = function.__module__
@@ -373,22 +279,3 @@ def _require_plain(function: object) -> None:
             "release; return a value"
         )
         raise ConfigurationError(message)
-
-
-def _find_home(task: Task[..., Any]) -> Home:
-    """Find the one app that includes the module of a shared task."""
-    module = task.function.__module__
-    found = [home for home in homes if module in home.modules]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        message = (
-            f"the shared task {task.name} is included by {len(found)} apps; enqueue it through "
-            f"one of them: app.send_task({task.name!r}, args=...)"
-        )
-    else:
-        message = (
-            f"the shared task {task.name} belongs to no app yet; include its module: "
-            f"Aioq(include=[{module!r}]) or app.include({module!r})"
-        )
-    raise ConfigurationError(message)
