@@ -11,6 +11,8 @@ from typing import TypeVar, cast
 
 from aioq.broker import scripts
 from aioq.broker.connection import REPLY_TIMEOUT, Connection, dial
+from aioq.broker.enqueued import EachEnqueued
+from aioq.broker.events import Feed
 from aioq.broker.keys import Keys
 from aioq.broker.per_turn import PerTurn
 from aioq.broker.resp import Argument, Reply, ReplyError
@@ -51,19 +53,20 @@ class Broker:
         self._new_jobs = PerTurn(self, self._enqueue_each, patience=enqueue_timeout)
         self._updates = PerTurn(self, self._updates_call, patience=enqueue_timeout)
         self.waiters: Waiters = Waiters(topology, keys, self)
+        self.events: Feed = Feed(topology, keys, self)
 
     @property
     def connection(self) -> Connection | None:
         """The shared connection, if it is open."""
         return self._connection
 
-    def enqueue(self, job: NewJob) -> asyncio.Future[tuple[bool, list[str]]]:
+    def enqueue(self, job: NewJob) -> asyncio.Future[EachEnqueued]:
         """Create one job, in one call with all others of this turn.
 
         Returns:
-            A future of whether this call made the job, and of queues that nobody serves.  It
-            raises BrokerUnavailable when the server stayed away for `enqueue_timeout`, and
-            BrokerFull when it is full.
+            A future of whether this call made the job, of queues that nobody serves, and of the
+            job that is there in its place.  It raises BrokerUnavailable when the server stayed
+            away for `enqueue_timeout`, and BrokerFull when it is full.
         """
         return self._new_jobs.submit(job)
 
@@ -73,7 +76,7 @@ class Broker:
         call = scripts.enqueue(self._prefix, count=len(jobs), ask=ask, jobs=jobs)
         return await self.persist(call, patience=self.enqueue_timeout)
 
-    def _enqueue_each(self, jobs: Sequence[NewJob]) -> Call[Sequence[tuple[bool, list[str]]]]:
+    def _enqueue_each(self, jobs: Sequence[NewJob]) -> Call[Sequence[EachEnqueued]]:
         ask = self._asks_who_serves(jobs)
         return scripts.enqueue_each(self._prefix, count=len(jobs), ask=ask, jobs=jobs)
 
@@ -141,6 +144,13 @@ class Broker:
 
     async def revoke(self, job_ids: Sequence[str], *, at_once: bool, keep_ms: int) -> list[bool]:
         """End at most 250 jobs on request; False: it is unknown, or has ended."""
+        flags = await self.revoke_flags(job_ids, at_once=at_once, keep_ms=keep_ms)
+        return [bool(flag & 1) for flag in flags]
+
+    async def revoke_flags(
+        self, job_ids: Sequence[str], *, at_once: bool, keep_ms: int
+    ) -> list[int]:
+        """End at most 250 jobs on request; see `scripts.revoke` for the bits."""
         call = scripts.revoke(self._prefix, at_once=at_once, keep_ms=keep_ms, job_ids=job_ids)
         return await self.persist(call, patience=self.enqueue_timeout)
 
@@ -268,6 +278,7 @@ class Broker:
     def _drop(self) -> None:
         self._guard = None
         self.waiters.drop()
+        self.events.drop()
         self._new_jobs.drop()
         self._updates.drop()
         if self._dialing is not None:

@@ -12,6 +12,7 @@ from aioq.broker.scripts import End, Looked
 from aioq.core import codec
 from aioq.core.clock import from_ms
 from aioq.core.errors import JobNotFound, ResultExpired, Revoked
+from aioq.core.inputs import revoked_because
 from aioq.core.record import JobError, JobInfo, JobState, Progress, Stored, public_state
 
 
@@ -127,14 +128,9 @@ def value_of(job_id: str, end: End, *, known: bool, convert: Callable[[Any], Any
     if end.state == Stored.FAILED:
         raise codec.failure(end.value)
     if end.state == Stored.REVOKED:
-        reason = end.value.decode(errors="replace")
-        why = _REVOKED.get(reason, reason)
-        message = f"job {job_id} was revoked: {why}"
+        message = f"job {job_id} was revoked: {revoked_because(end.value)}"
         raise Revoked(message)
     return None if end.value == b"" else convert(codec.decode_value(end.value))
-
-
-_REVOKED = {"expired": "it expired before it started", "revoked": "on request"}
 
 
 def not_found(job_id: str) -> str:

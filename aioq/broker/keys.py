@@ -34,6 +34,7 @@ TABLE = (
     KeyKind("hl:<gate>", "zset", "none", "fair keys of a gate that have jobs, by turn"),
     KeyKind("hq:<gate> <key>", "zset", "none", "a line: parked jobs in order"),
     KeyKind("hr:<lane>", "zset", "none", "ready gates of a lane, by turn; '' says whose it is"),
+    KeyKind("si:<job>", "stream", "ended: as its record", "what the job streams"),
     KeyKind("tb:<limit>", "string", "10 s after it is full", "a token bucket"),
     KeyKind("sl:<limit>", "set", "none", "jobs that hold slots of a concurrency limit"),
     KeyKind("sw:<limit>", "zset", "none", "gates that wait for a slot, by priority and time"),
@@ -43,6 +44,15 @@ TABLE = (
     KeyKind("ag:<client>", "string", "60 s", "its last tokens, should their reply be lost"),
     KeyKind("lc", "hash", "constant", "limits as the code declares them"),
     KeyKind("lr", "hash", "constant", "limits that were set at run time"),
+    KeyKind("g:<job>", "hash", "none; result_expires; 7 days", "results that a job waits for"),
+    KeyKind("gx:<job>", "hash", "7 days", "members for which a dead letter failed"),
+    KeyKind("gd:<job>", "list", "none; 7 days", "whom the end of a job concerns, where many"),
+    KeyKind("gv:<job>", "string", "none", "the end of a job, until all of these are told"),
+    KeyKind("gm:<job>", "list", "none; as its root", "the jobs of a workflow, by its root"),
+    KeyKind("gk:<job>", "list", "none; 7 days", "groups in the middle of a workflow, by its root"),
+    KeyKind("gs:<job>", "list", "none", "jobs that begin when a plan is sealed"),
+    KeyKind("go", "zset", "none", "plans that are not sealed, by when they are given up, ms"),
+    KeyKind("gl", "list", "none", "what is left over of large workflows for later calls"),
     KeyKind("qp", "set", "constant", "paused queues"),
     KeyKind("cr", "hash", "constant", "schedules: what each makes, and when"),
     KeyKind("cz", "zset", "constant", "schedules that are not paused, by next occurrence, ms"),
@@ -50,6 +60,14 @@ TABLE = (
     KeyKind("cl", "hash", "constant", "the last job of each schedule"),
     KeyKind("ch:<schedule>", "list", "constant", "what became of its last 100 occurrences"),
     KeyKind("cs", "hash", "constant", "sources of schedules, and when their newest process began"),
+    KeyKind("un:<key>", "string", "none; for_", "a unique key: the job that holds it"),
+    KeyKind("ub:<job>", "string", "120 s", "the job that a debounced call gave its arguments to"),
+    KeyKind("dm:<job>", "hash", "none; 7 days", "the memo of a durable job: its steps and waits"),
+    KeyKind("dr:<job>", "hash", "none; 7 days", "large results of its children"),
+    KeyKind("dw:<event>", "zset", "none", "jobs that wait for an event, by the last sent before"),
+    KeyKind("de:<event>", "hash", "keep, at least 120 s", "the last 100 events of a name"),
+    KeyKind("dn", "string", "constant", "how many events were sent"),
+    KeyKind("ev", "stream", "constant", "the last events: one entry for all of a call"),
     KeyKind("x", "zset", "none", "dead letters by time of death, ms; at most 10,000"),
     KeyKind("lw", "zset", "none", "workers by the end of their lease, ms"),
     KeyKind("w:<worker>", "string", "10 leases", "what a worker says of itself"),
@@ -91,7 +109,10 @@ RECORD_FIELDS = {
     "g": "since when no worker knows its task, ms",
     "m": "mark of a running job: v waits inside the worker, p has progress",
     "p": "progress",
-    "w": "clients that wait for its end",
+    "w": "clients that wait for its end, and what else it concerns",
+    "j": "how many others it waits for, or has waited for",
+    "z": "kind, ms a group is kept, due and expiry of a job that waits for others",
+    "v": "the member for which a job failed that never began",
 }
 
 
@@ -112,6 +133,15 @@ class Keys:
     def orders(self, worker: str) -> str:
         """The channel on which a worker hears of revokes."""
         return f"{self.prefix}k:{worker}"
+
+    def items(self, job_id: str) -> str:
+        """What a job streams."""
+        return f"{self.prefix}si:{job_id}"
+
+    @property
+    def events(self) -> str:
+        """The stream of events."""
+        return f"{self.prefix}ev"
 
     def service(self, queue: str) -> str:
         """What exists while a live worker serves a queue."""

@@ -23,6 +23,7 @@ _SCRATCH = {
     "<name>": "c:n",
     "<client>": "c",
     "<schedule>": "c",
+    "<event>": "e",
 }
 
 
@@ -41,18 +42,26 @@ TRIALS = {
     "GET": "GET !:v:a",
     "GETDEL": "GETDEL !:y:a",
     "HDEL": "HDEL !:j:a f",
+    "HEXISTS": "HEXISTS !:j:a f",
     "HGET": "HGET !:j:a f",
     "HGETALL": "HGETALL !:j:a",
     "HINCRBY": "HINCRBY !:j:a f 1",
+    "HLEN": "HLEN !:g:a",
     "HMGET": "HMGET !:j:a f",
+    "HRANDFIELD": "HRANDFIELD !:gx:a 1 WITHVALUES",
     "HSCAN": "HSCAN !:cr 0",
     "HSET": "HSET !:j:a f 1",
+    "HSTRLEN": "HSTRLEN !:g:a 0",
+    "INCR": "INCR !:dn",
+    "LINDEX": "LINDEX !:gl 0",
     "LLEN": "LLEN !:b:q",
+    "LPOP": "LPOP !:gl",
     "LPUSH": "LPUSH !:ch:c x",
     "LRANGE": "LRANGE !:ch:c 0 0",
     "LTRIM": "LTRIM !:ch:c 0 9",
     "PERSIST": "PERSIST !:j:a",
     "PEXPIRE": "PEXPIRE !:j:a 60000",
+    "PTTL": "PTTL !:v:a",
     "PUBLISH": "PUBLISH !:r:c x",
     "RPUSH": "RPUSH !:b:q x",
     "SADD": "SADD !:l x",
@@ -64,6 +73,7 @@ TRIALS = {
     "SRANDMEMBER": "SRANDMEMBER !:l 1",
     "SREM": "SREM !:l x",
     "TIME": "TIME",
+    "UNLINK": "UNLINK !:g:a",
     "XACK": "XACK !:s:q:5 w 1-1",
     "XADD": "XADD !:s:q:5 * j a",
     "XDEL": "XDEL !:s:q:5 1-1",
@@ -74,6 +84,7 @@ TRIALS = {
     "XPENDING": "XPENDING !:s:q:5 w",
     "XRANGE": "XRANGE !:s:q:5 - +",
     "XREADGROUP": "XREADGROUP GROUP w w COUNT 1 STREAMS !:s:q:5 >",
+    "XREVRANGE": "XREVRANGE !:si:a + - COUNT 1",
     "ZADD": "ZADD !:d 1 x",
     "ZCARD": "ZCARD !:d",
     "ZCOUNT": "ZCOUNT !:d 0 1",
@@ -112,6 +123,11 @@ _SCRIPT = ("EVAL", "EVALSHA")
 _LISTEN = ("PING", "SUBSCRIBE")
 _WAIT = ("GET", "HMGET")
 """What `wait.lua` does for a job that has ended."""
+_READ_STREAMS = ("XRANGE", "XREAD", "XREVRANGE")
+"""Items and events."""
+_WORKFLOWS = tuple(
+    f"workflows/{name}" for name in ("plan", "seal", "gather", "members", "progress")
+)
 _READ_LIMITS = ("HKEYS", "SSCAN", "ZSCAN")
 
 WORKER = Role(
@@ -123,9 +139,13 @@ WORKER = Role(
 )
 PRODUCER = Role(
     "producer",
-    "enqueues, revokes, reads and waits for results, waits at limiters",
-    ("enqueue", "look", "revoke", "wait", "limits/acquire", "limits/declare", "limits/wake"),
-    (*_SCRIPT, *_LISTEN),
+    "enqueues, revokes, reads and waits for results, sends events to jobs, waits at limiters",
+    (
+        *("enqueue", "look", "revoke", "wait", "durable/event", "events/history"),
+        *("limits/acquire", "limits/declare", "limits/wake"),
+        *_WORKFLOWS,
+    ),
+    (*_SCRIPT, *_LISTEN, *_READ_STREAMS),
 )
 READER = Role(
     "reader",
@@ -133,9 +153,10 @@ READER = Role(
     "and who works",
     (
         *("letters", "look", "queues/figures", "schedules/page", "schedules/read"),
-        *("limits/count", "limits/describe"),
+        *("events/history", "limits/count", "limits/describe"),
+        *("workflows/gather", "workflows/progress"),
     ),
-    (*_SCRIPT, *_LISTEN, *_WAIT, *_READ_LIMITS, "SMEMBERS", "TIME", "ZRANGE"),
+    (*_SCRIPT, *_LISTEN, *_WAIT, *_READ_STREAMS, *_READ_LIMITS, "SMEMBERS", "TIME", "ZRANGE"),
 )
 OPERATOR = Role(
     "operator",
@@ -149,7 +170,7 @@ OPERATOR = Role(
         "schedules/reconcile",
         *("limits/change", "limits/count", "limits/describe"),
     ),
-    (*_SCRIPT, *_LISTEN, *_READ_LIMITS, "SMEMBERS", "TIME", "ZRANGE"),
+    (*_SCRIPT, *_LISTEN, *_READ_STREAMS, *_READ_LIMITS, "SMEMBERS", "TIME", "ZRANGE"),
 )
 DOCTOR = Role(
     "doctor",

@@ -12,6 +12,13 @@ from importlib.resources import files
 from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from aioq.broker.enqueued import (
+    EachEnqueued,
+    Enqueued,
+    parse_each_enqueued,
+    parse_enqueued,
+    parse_flags,
+)
 from aioq.broker.resp import Argument, Reply, rows
 
 T = TypeVar("T")
@@ -66,7 +73,7 @@ def names() -> tuple[str, ...]:
     """Return the names of all scripts that workers call, but the one that tests the others."""
     folder = files("aioq.broker") / "lua"
     found = [file.name for file in folder.iterdir()]
-    for aside in ("limits", "schedules"):
+    for aside in ("durable", "events", "limits", "schedules", "streams", "workflows"):
         found += [f"{aside}/{file.name}" for file in (folder / aside).iterdir()]
     scripts = {name.removesuffix(".lua") for name in found if name.endswith(".lua")}
     return tuple(sorted(scripts - {_SELF_TEST}))
@@ -89,7 +96,7 @@ class NewJob(NamedTuple):
 
     job_id: str
     lane: str
-    """Where the job has limits: then a space, and its holds."""
+    """Then a space, and what it needs to start: a word for its unique key first, its holds."""
     task: str
     due: str
     """`+ms` from now, absolute `ms`, or "" for at once."""
@@ -99,24 +106,16 @@ class NewJob(NamedTuple):
     payload: bytes
 
 
-class Enqueued(NamedTuple):
-    """What became of a batch of new jobs."""
-
-    created: list[bool]
-    unserved: list[str]
-    """Queues that no live worker serves."""
-
-
 def enqueue(prefix: str, *, count: int, ask: bool, jobs: Iterable[NewJob]) -> Call[Enqueued]:
     """Create jobs."""
-    return Call(load("enqueue"), _flat((prefix, count, int(ask)), jobs), _parse_enqueued)
+    return Call(load("enqueue"), _flat((prefix, count, int(ask)), jobs), parse_enqueued)
 
 
 def enqueue_each(
     prefix: str, *, count: int, ask: bool, jobs: Iterable[NewJob]
-) -> Call[Sequence[tuple[bool, list[str]]]]:
+) -> Call[Sequence[EachEnqueued]]:
     """Create jobs, and answer for each by itself."""
-    return Call(load("enqueue"), _flat((prefix, count, int(ask)), jobs), _parse_each_enqueued)
+    return Call(load("enqueue"), _flat((prefix, count, int(ask)), jobs), parse_each_enqueued)
 
 
 def _flat(
@@ -124,21 +123,6 @@ def _flat(
 ) -> tuple[Argument, ...]:
     """Lay items out one after the other, as ARGV has them."""
     return (*head, *chain.from_iterable(items))
-
-
-def _parse_enqueued(reply: bytes) -> Enqueued:
-    created, *unserved = reply.split()
-    return Enqueued(parse_flags(created), [name.decode() for name in unserved])
-
-
-_MADE: Sequence[tuple[bool, list[str]]] = ((True, []),)
-
-
-def _parse_each_enqueued(reply: bytes) -> Sequence[tuple[bool, list[str]]]:
-    if reply == b"1":  # what nearly every single enqueue hears
-        return _MADE
-    created, unserved = _parse_enqueued(reply)
-    return [(flag, unserved) for flag in created]
 
 
 class Delivery(NamedTuple):
@@ -217,11 +201,6 @@ class Update(NamedTuple):
 def update(prefix: str, *, count: int, updates: Iterable[Update]) -> Call[list[bool]]:
     """Note something on running deliveries; the reply says which were accepted."""
     return Call(load("update"), _flat((prefix, count), updates), parse_flags)
-
-
-def parse_flags(reply: bytes) -> list[bool]:
-    """Read a text of 0 and 1."""
-    return [flag == ord("1") for flag in reply]
 
 
 class End(NamedTuple):
@@ -305,9 +284,11 @@ class Limit(NamedTuple):
     limit: str
 
 
-def register(prefix: str, *, worker: str, lease_ms: int, limits: Iterable[Limit]) -> Call[int]:
+def register(
+    prefix: str, *, worker: str, lease_ms: int, events: bool = False, limits: Iterable[Limit]
+) -> Call[int]:
     """Ask for the lease of a new incarnation."""
-    return Call(load("register"), _flat((prefix, worker, lease_ms), limits), int)
+    return Call(load("register"), _flat((prefix, worker, lease_ms, int(events)), limits), int)
 
 
 class Reaped(NamedTuple):
@@ -348,9 +329,13 @@ def recover(
     return Call(load("recover"), (prefix, worker, epoch, most, *known), int)
 
 
-def revoke(prefix: str, *, at_once: bool, keep_ms: int, job_ids: Sequence[str]) -> Call[list[bool]]:
-    """End jobs on request; False: it is unknown, or has ended."""
-    return Call(load("revoke"), (prefix, int(at_once), keep_ms, *job_ids), parse_flags)
+def revoke(prefix: str, *, at_once: bool, keep_ms: int, job_ids: Sequence[str]) -> Call[list[int]]:
+    """End jobs on request; bit 0: it ends, bit 1: its workflow has more jobs."""
+    return Call(load("revoke"), (prefix, int(at_once), keep_ms, *job_ids), _parse_digits)
+
+
+def _parse_digits(reply: bytes) -> list[int]:
+    return [digit - ord("0") for digit in reply]
 
 
 def parse_revoke(message: bytes) -> tuple[bytes, bytes]:

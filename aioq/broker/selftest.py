@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from aioq.broker import letters, limits, rights, schedules, scripts
+from aioq.broker import events, letters, limits, memos, plans, rights, schedules, scripts, streams
 from aioq.broker.broker import Broker
 from aioq.broker.connection import Connection, dial
 from aioq.broker.resp import Argument, Reply, ReplyError
@@ -21,6 +21,7 @@ from aioq.core.recurring import version_of
 _JOB, _LANE, _QUEUE, _WORKER = "a", "q:5", "q", "w"
 _SCHEDULE = schedules.Change("c", b"\nd", next_ms=1, keep="")
 _LIMIT = limits.Numbers("c:n", "1")
+_CRASHES = [Limit("t", "1")]
 _TOKEN = b"@"
 _EXPECTED = "timeout is negative"
 """The error of a BLPOP that was allowed, and did not wait."""
@@ -44,13 +45,14 @@ def steps() -> list[Step]:
     note = Update(_JOB.encode(), _TOKEN, "p", b"x")
     end = Settlement(_JOB.encode(), _TOKEN, "c", ms, b"r")
     own: dict[str, Any] = {"worker": _WORKER, "most": 1}
+    running: dict[str, Any] = {"job_id": _JOB.encode(), "entry_id": _TOKEN}
     by_hand = schedules.Fire(
         _SCHEDULE.name, version_of(_SCHEDULE.definition), 0, 0, "n", _JOB, _LANE, "t", "", "", b"p"
     )
     dead: dict[str, Any] = {"dead_ms": ms, "dead_max": 1}
     line: dict[str, Any] = {"limit": "c:n:", "numbers": "1 1 1", "client": "c"}
     return [
-        Step(scripts.register(p, worker=_WORKER, lease_ms=ms, limits=[Limit("t", "1")])),
+        Step(scripts.register(p, worker=_WORKER, lease_ms=ms, events=True, limits=_CRASHES)),
         Step(scripts.beat(p, worker=_WORKER, lease_ms=ms, presence=b"", queues=[_QUEUE])),
         Step(scripts.enqueue(p, count=1, ask=True, jobs=[job]), scripts.Enqueued([True], [])),
         Step(scripts.look(p, job_id=_JOB)),
@@ -59,6 +61,13 @@ def steps() -> list[Step]:
         Step(scripts.ring(p, queue=_QUEUE)),
         Step(scripts.fetch(p, worker=_WORKER, epoch=0, room=1, keep_ms=ms, lanes=[_LANE])),
         Step(scripts.update(p, count=1, updates=[note]), [True]),
+        Step(streams.emit(p, generation=0, first=1, items=[b"i"], **running), 1),
+        Step(memos.memo(p, **running)),
+        Step(memos.note(p, most=9, name="s", kind="s", value=b"x", **running)),
+        Step(memos.hear(p, name="h", event="e", timeout="", **running)),
+        Step(memos.event(p, nonce="n", event="e", value=b"x", keep_ms=ms, job_id="", most=1)),
+        Step(memos.results(p, numbers=[], **running), []),
+        Step(memos.start(p, most=0, children=[], **running), 0),
         Step(scripts.recover(p, epoch=1, known=[], **own), 1),
         Step(scripts.fetch(p, worker=_WORKER, epoch=1, room=1, keep_ms=ms, lanes=[_LANE])),
         Step(scripts.settle(p, count=1, outcomes=[end], **dead), "K"),
@@ -66,6 +75,11 @@ def steps() -> list[Step]:
         Step(letters.letters(p, after="", since="", task="", queue="", full=True, most=1)),
         Step(letters.replay(p, nonce="n", job_ids=[_JOB]), "c"),
         Step(letters.discard(p, nonce="n", job_ids=[_JOB]), [False]),
+        Step(plans.plan(p, root=_JOB, mode="p", keep_ms=ms, count=0, nodes=[]), expected=False),
+        Step(plans.seal(p, root=_JOB), expected=True),
+        Step(plans.gather(p, job_id=_JOB, first=0, count=1)),
+        Step(plans.progress(p, root=_JOB)),
+        Step(plans.members(p, root=_JOB, first=0, count=1)),
         Step(schedules.reconcile(p, source="", version=0, changes=[_SCHEDULE])),
         Step(schedules.due(p, most=1, source="c")),
         Step(schedules.fire(p, count=1, fires=[by_hand]), "K"),
@@ -78,6 +92,7 @@ def steps() -> list[Step]:
         Step(limits.wake(p, limit=_LIMIT.field, most=1), 0),
         Step(limits.count(p, lines=[b"g k"]), 0),
         Step(limits.acquire(p, nonce=1, waits=True, tickets=[limits.Ticket(1, 1)], **line)),
+        Step(events.history(p, job_id=_JOB, after="0-0", most=1)),
         Step(scripts.reap(p, is_crash=False, lease_ms=ms, **own, **dead)),
     ]
 

@@ -2,7 +2,8 @@
 
 The server notes in a job's record which clients wait, and tells only them.  A push may be lost
 with its connection, so the truth stays in the record: after every new subscription all open
-questions are asked again, and every few seconds in any case (G14).
+questions are asked again, and every few seconds in any case (G14).  Who watches a job is told in
+the same way whenever it has streamed something.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import cast
+from weakref import WeakSet
 
 from aioq.broker import scripts
 from aioq.broker.connection import Connection, dial
@@ -28,6 +30,42 @@ FIRST_PATIENCE = 5.0
 """Seconds a new question keeps trying before it fails; one that was registered never does."""
 
 
+_STREAMED = "~"
+"""What stands in place of an end where a job has streamed something."""
+
+
+class Watch:
+    """The eye of one reader on a job; it needs no goodbye, for it is held weakly."""
+
+    __slots__ = ("__weakref__", "_bell", "_error", "end")
+
+    def __init__(self) -> None:
+        self.end: End | None = None
+        """The end of the job, once it has come."""
+        self._bell = asyncio.Event()
+        self._error: BrokerUnavailable | None = None
+
+    def clear(self) -> None:
+        """Look at the job from now on."""
+        self._bell.clear()
+
+    async def heard(self) -> None:
+        """Wait until something may have come of the job since `clear`.
+
+        Raises:
+            BrokerUnavailable: the app was closed.
+        """
+        await self._bell.wait()
+        if self._error is not None:
+            raise self._error
+
+    def ring(self, *, end: End | None = None, error: BrokerUnavailable | None = None) -> None:
+        """Say that something may have come of the job."""
+        self.end = self.end or end
+        self._error = self._error or error
+        self._bell.set()
+
+
 class Waiters:
     """All who wait for jobs on one event loop."""
 
@@ -39,6 +77,7 @@ class Waiters:
         self._line = line
         self._questions = PerTurn(line, self._call, patience=FIRST_PATIENCE)
         self._waiting: dict[str, list[asyncio.Future[End]]] = {}
+        self._watches: dict[str, WeakSet[Watch]] = {}
         self._asking: set[asyncio.Future[End]] = set()
         self._subscription: Connection | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -67,6 +106,20 @@ class Waiters:
         finally:
             self._leave(job_id, future)
 
+    async def watch(self, job_id: str) -> Watch:
+        """Return what is rung whenever the job has streamed something, and at its end.
+
+        Raises:
+            BrokerUnavailable: the server could not be asked even once.
+        """
+        watch = Watch()
+        self._watches.setdefault(job_id, WeakSet()).add(watch)
+        await self._subscribe()
+        end = await self._question(job_id)
+        if end.state != "-":
+            watch.ring(end=end)
+        return watch
+
     async def _question(self, job_id: str) -> End:
         question = self._questions.submit(job_id)
         self._asking.add(question)
@@ -84,6 +137,9 @@ class Waiters:
             if not future.done():
                 future.set_exception(BrokerUnavailable("the app was closed while waiting"))
                 future.exception()
+        for watch in [each for some in self._watches.values() for each in some]:
+            watch.ring(error=BrokerUnavailable("the app was closed while its stream was read"))
+        self._watches.clear()
         self._questions.drop()
 
     def _leave(self, job_id: str, future: asyncio.Future[End]) -> None:
@@ -155,19 +211,26 @@ class Waiters:
             raise judge(error) from None
 
     async def _ask_again(self) -> None:
-        open_questions = list(self._waiting)
+        self._watches = {job_id: some for job_id, some in self._watches.items() if some}
+        open_questions = list({**self._waiting, **self._watches})
         for start in range(0, len(open_questions), MOST):
             job_ids = open_questions[start : start + MOST]
             ends = await self._line.persist(self._call(job_ids), patience=FIRST_PATIENCE)
             for job_id, end in zip(job_ids, ends, strict=True):
                 if end.state != "-":
                     self._tell(job_id, end)
+        for watch in [each for some in self._watches.values() for each in some]:
+            watch.ring()
 
     def _hear(self, push: list[Reply]) -> None:
         job_id, end = scripts.parse_news(push[2])
         self._tell(job_id, end)
 
     def _tell(self, job_id: str, end: End) -> None:
+        for watch in list(self._watches.get(job_id, ())):
+            watch.ring(end=None if end.state == _STREAMED else end)
+        if end.state == _STREAMED:
+            return
         for future in self._waiting.get(job_id, ()):
             if not future.done():
                 future.set_result(end)

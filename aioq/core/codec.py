@@ -1,7 +1,9 @@
 """The wire format: what the bytes of a payload, a result and an error mean.
 
 A payload is two bytes, version and compression, then MessagePack `[args, kwargs, headers]`
-with empty tails left out.  A result is bare MessagePack.  No pickle, ever.
+with empty tails left out.  A job of a workflow may have two more fields, and then another version,
+so that a plain job is told by its first byte; and the server puts a frame around what waited for
+other jobs.  A result is bare MessagePack.  No pickle, ever.
 """
 
 import builtins
@@ -15,12 +17,21 @@ from typing import Any, Literal
 
 import msgspec
 
-from aioq.core.errors import AioqError, ConfigurationError, InvalidArguments, TaskFailed
+from aioq.core.errors import (
+    AioqError,
+    ConfigurationError,
+    InvalidArguments,
+    Revoked,
+    TaskFailed,
+)
+from aioq.core.frames import FRAMES, unframe
 from aioq.core.record import JobError
 
 Compression = Literal["gzip", "zstd"]
 
 VERSION = 1
+EXTENDED = 2
+"""The version of a payload that says where results go, or how often the function is called."""
 _PLAIN, _GZIP, _ZSTD = 0, 1, 2
 _MAX_TRACEBACK = 16_384
 _MAX_MESSAGE = 8_192
@@ -31,17 +42,35 @@ class NewerPayload(AioqError):
 
 
 class Payload(msgspec.Struct, array_like=True, omit_defaults=True):
-    """What travels with a job: the arguments as the caller gave them, and headers."""
+    """What travels with a job: the arguments as the caller gave them, headers, and what follows.
+
+    `inputs` are the shapes of the values that come before the arguments, made of other jobs'
+    results (see `core.inputs`); True: the one result is an error, and no argument.  `mapped`: the
+    function is called for each item of the first argument, 1 with the item, 2 with what is in it.
+    """
 
     args: list[Any] = msgspec.field(default_factory=list[Any])
     kwargs: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     headers: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    inputs: Any = None
+    mapped: int = 0
+
+
+_FAILED, _REVOKED = ord("f"), ord("x")  # extension types of ours
 
 
 def _to_builtin(value: object) -> object:
-    """Serialise what msgspec cannot: paths as text, and what pydantic knows by pydantic."""
+    """Serialise what msgspec cannot: paths as text, and what pydantic knows by pydantic.
+
+    The errors of a group that collects them are values too.
+    """
     if isinstance(value, PurePath):
         return str(value)
+    if isinstance(value, TaskFailed):
+        wire = _WireError(value.exc_type, value.exc_message, value.traceback)
+        return msgspec.msgpack.Ext(_FAILED, _encoder.encode(wire))
+    if isinstance(value, Revoked):
+        return msgspec.msgpack.Ext(_REVOKED, str(value).encode())
     refusal = f"{type(value).__module__}.{type(value).__qualname__} cannot be serialised"
     try:
         core = import_module("pydantic_core")
@@ -53,10 +82,22 @@ def _to_builtin(value: object) -> object:
         raise TypeError(refusal) from None
 
 
+def _extension(code: int, data: memoryview) -> object:
+    if code == _FAILED:
+        return failure(bytes(data))
+    if code == _REVOKED:
+        return Revoked(str(data, "utf-8"))
+    return msgspec.msgpack.Ext(code, bytes(data))
+
+
 _encoder = msgspec.msgpack.Encoder(enc_hook=_to_builtin)
-_decode_payload = msgspec.msgpack.Decoder(Payload).decode
-_decode_plain = msgspec.msgpack.Decoder().decode
+_sorted_encoder = msgspec.msgpack.Encoder(enc_hook=_to_builtin, order="sorted")
+_decode_payload = msgspec.msgpack.Decoder(Payload, ext_hook=_extension).decode
+_decode_plain = msgspec.msgpack.Decoder(ext_hook=_extension).decode
 _PLAIN_HEADER = bytes((VERSION, _PLAIN))
+EXTENDED_HEADER = bytes((EXTENDED, _PLAIN))
+USUAL = bytes((VERSION,))
+"""The first byte of the payload of a plain job."""
 
 # Everything the encoder raises for a value it cannot write: an unknown type, an integer over
 # 64 bits, a lone surrogate, a structure that contains itself.
@@ -91,22 +132,28 @@ def encode_payload(
     return _compress(encoded, compression)
 
 
+def extended(payload: bytes, *, inputs: Any, mapped: int) -> bytes:  # noqa: ANN401 - shapes
+    """Add to a payload what a job of a workflow needs beside its arguments."""
+    body = _decompress(payload)
+    missing = b"\x80" * (3 - (body[0] & 0x0F))  # kwargs and headers, where they were left out
+    tail = _encoder.encode(inputs) + _encoder.encode(mapped)
+    whole = b"".join((b"\x95", body[1:], missing, tail))
+    if payload[1] == _PLAIN:
+        return EXTENDED_HEADER + whole
+    return bytes((EXTENDED,)) + _compress(whole, "gzip" if payload[1] == _GZIP else "zstd")[1:]
+
+
 def decode_payload(payload: bytes) -> Payload:
-    """Read the bytes of a payload.
+    """Read the bytes of a payload, without what a frame around it holds.
 
     Raises:
         NewerPayload: another release wrote it; a newer worker may read it.
         InvalidArguments: these bytes are no payload.
     """
     if len(payload) < 2 or payload[0] == 0:
-        message = f"the payload is damaged: it starts with {payload[:8]!r}"
-        raise InvalidArguments(message)
-    if payload[0] != VERSION:
-        message = (
-            f"the payload has format {payload[0]}, this worker reads format {VERSION}; "
-            "update the worker"
-        )
-        raise NewerPayload(message)
+        raise InvalidArguments(_damaged(payload))
+    if payload[0] > EXTENDED:
+        payload = _out_of_frame(payload)
     try:
         return _decode_payload(_decompress(payload))
     except (
@@ -119,6 +166,35 @@ def decode_payload(payload: bytes) -> Payload:
     ) as error:
         message = f"the payload is damaged: {error}"
         raise InvalidArguments(message) from error
+
+
+def _out_of_frame(payload: bytes) -> bytes:
+    inner, _ = unframe(payload)
+    if len(inner) < 2 or inner[0] == 0 or (inner is not payload and inner[:1] in FRAMES):
+        raise InvalidArguments(_damaged(inner))
+    if inner[0] > EXTENDED:
+        message = (
+            f"the payload has format {inner[0]}, this worker reads formats up to {EXTENDED}; "
+            "update the worker"
+        )
+        raise NewerPayload(message)
+    return inner
+
+
+def _damaged(payload: bytes) -> str:
+    return f"the payload is damaged: it starts with {payload[:8]!r}"
+
+
+def encode_sorted(arguments: dict[str, Any], *, task: str) -> bytes:
+    """Write arguments so that equal ones are equal bytes, whatever the order inside them.
+
+    Raises:
+        InvalidArguments: naming the task, the argument and the value's type.
+    """
+    try:
+        return _sorted_encoder.encode(arguments)
+    except _REFUSALS as error:
+        raise InvalidArguments(_refusal(task, (), arguments, error)) from error
 
 
 def encode_value(value: object) -> bytes:
@@ -255,6 +331,7 @@ _REASONS = {
     "aioq.core.errors.TimeLimitExceeded": "time limit",
     "aioq.core.errors.SoftTimeLimitExceeded": "time limit",
     "aioq.core.errors.WorkerLost": "worker lost",
+    "aioq.core.errors.DependencyFailed": "dependency failed",
     "aioq.core.codec.NewerPayload": "newer payload",
     "aioq.worker.judge.UnknownTask": "unknown task",
     "aioq.broker.fsck.PayloadLost": "payload lost",

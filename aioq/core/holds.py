@@ -132,9 +132,10 @@ class Holds:
         self._fair_by = definition.fair_by
         asks = [limit.value.key for limit in self.limits]
         asks += [each.cost for each in definition.rate_limit if callable(each.cost)]
-        self._constant: str | None = None
+        self.constant: str | None = None
+        """The holds of every call, where they do not depend on its arguments."""
         if self._fair_by is None and not any(asks):
-            self._constant = self._tokens(((), {}))
+            self.constant = self._tokens(((), {}))
 
     def of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return the holds of a call that fits the signature.
@@ -142,9 +143,9 @@ class Holds:
         Raises:
             ConfigurationError: a key, a cost or `fair_by` raised, or returned what is none.
         """
-        if self._constant is not None:
-            return self._constant
-        return self._tokens(self._by_name(args, kwargs))
+        if self.constant is not None:
+            return self.constant
+        return self._tokens(named(self._signature, args, kwargs))
 
     def _tokens(self, arguments: Arguments) -> str:
         tokens: list[str] = []
@@ -159,19 +160,8 @@ class Holds:
             tokens.append(token if cost == 1 else f"{token}={cost}")
         return " ".join(tokens)
 
-    def _by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        named = dict(bound.arguments)
-        for parameter in self._signature.parameters.values():
-            if parameter.kind is parameter.VAR_POSITIONAL and named.pop(parameter.name):
-                return bound.args, bound.kwargs
-            if parameter.kind is parameter.VAR_KEYWORD:
-                named.update(named.pop(parameter.name))
-        return (), named
-
     def _key(self, function: Callable[..., Any], what: str, arguments: Arguments) -> str:
-        found = self._call(function, what, arguments)
+        found = call_for_key(function, what, arguments, task=self.task)
         try:
             return encode_key(found)
         except TypeError as error:
@@ -181,7 +171,7 @@ class Holds:
     def _cost(self, bucket: TokenBucket, arguments: Arguments) -> int:
         if not callable(bucket.cost):
             return bucket.cost
-        cost = self._call(bucket.cost, "the cost of rate_limit", arguments)
+        cost = call_for_key(bucket.cost, "the cost of rate_limit", arguments, task=self.task)
         burst = cast("int", bucket.burst)
         if not isinstance(cost, int) or isinstance(cost, bool) or not 1 <= cost <= burst:
             message = (
@@ -191,14 +181,36 @@ class Holds:
             raise ConfigurationError(message)
         return cost
 
-    def _call(self, function: Callable[..., Any], what: str, arguments: Arguments) -> object:
-        args, kwargs = arguments
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:
-            message = (
-                f"task {self.task}: {what} raised {type(error).__name__}: {error}; it is called "
-                "with the task's arguments by their names, as lambda user_id, **_: user_id takes "
-                "them"
-            )
-            raise ConfigurationError(message) from error
+
+def named(
+    signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Arguments:
+    """Return the arguments of a call as keys are called with them: by name, defaults included."""
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    found = dict(bound.arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL and found.pop(parameter.name):
+            return bound.args, bound.kwargs
+        if parameter.kind is parameter.VAR_KEYWORD:
+            found.update(found.pop(parameter.name))
+    return (), found
+
+
+def call_for_key(
+    function: Callable[..., Any], what: str, arguments: Arguments, *, task: str
+) -> object:
+    """Call what the user gave for a key, or for a cost.
+
+    Raises:
+        ConfigurationError: it raised.
+    """
+    args, kwargs = arguments
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        message = (
+            f"task {task}: {what} raised {type(error).__name__}: {error}; it is called with the "
+            "task's arguments by their names, as lambda user_id, **_: user_id takes them"
+        )
+        raise ConfigurationError(message) from error

@@ -1,4 +1,4 @@
-"""The options of a task and of one call: defaults, checks, and what this release refuses."""
+"""The options of a task and of one call: defaults, and checks."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +15,7 @@ from aioq.core.cron import Schedule
 from aioq.core.errors import ConfigurationError
 from aioq.core.recurring import as_schedules
 from aioq.core.retry import RetryPolicy
+from aioq.core.unique import Unique, read_unique
 
 Executor = Literal["loop", "thread", "process"]
 Seconds = Annotated[float, Meta(ge=0, le=LONGEST)]
@@ -32,13 +33,11 @@ if TYPE_CHECKING:
     Rates = tuple[TokenBucket, ...]
     Slots = tuple[Concurrency, ...]
     Schedules = tuple[Schedule, ...]
+    Uniqueness = Unique | Literal[False] | None
 else:  # msgspec need not look into what is checked already
     Rates = Slots = Schedules = tuple
+    Uniqueness = Any
 
-LATER = {
-    "unique": "unique jobs",
-}
-"""Options of later releases, and what they belong to."""
 _USUAL_CRASHES = 3
 """What the server takes for the limit of a task that it was told nothing about."""
 
@@ -70,6 +69,7 @@ class TaskOptions(TypedDict, total=False):
     rate_limit_name: str | None
     max_concurrency: int | Concurrency | Sequence[int | Concurrency] | None
     fair_by: Callable[..., Any] | None
+    unique: bool | Unique | None
     schedule: Schedule | float | timedelta | Sequence[Schedule | float | timedelta] | None
 
 
@@ -83,6 +83,7 @@ class CallOptions(TypedDict, total=False):
     priority: int | None
     job_id: str | None
     headers: dict[str, Any] | None
+    unique: bool | Unique | None
 
 
 class TaskDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,6 +135,8 @@ class TaskDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Jobs that run at the same time across all workers: a number, or a `Concurrency`."""
     fair_by: Callable[..., Any] | None = None
     """Called as the task would be; a queue's jobs go round robin among the keys it returns."""
+    unique: Uniqueness = None
+    """One live job for each key: True, for the same arguments; or a `Unique`."""
     schedule: Schedules = ()
     """When jobs of it are made by themselves: `crontab(...)`, `every(...)`, or several of them."""
 
@@ -173,8 +176,7 @@ def define(options: Mapping[str, Any], *, where: str) -> TaskDefinition:
     """Check the options of a task and settle them.
 
     Raises:
-        ConfigurationError: an option is unknown, not served yet, out of range, or contradicts
-            another.
+        ConfigurationError: an option is unknown, out of range, or contradicts another.
     """
     given = dict(options)
     refuse(given, where=where)
@@ -188,6 +190,7 @@ def define(options: Mapping[str, Any], *, where: str) -> TaskDefinition:
     }
     classes |= _limits(given, where=where)
     classes["schedule"] = as_schedules(given.pop("schedule", None), where=where)
+    classes["unique"] = read_unique(given.pop("unique", None), where=where)
     try:
         checked = msgspec.convert(given, TaskDefinition)
     except msgspec.ValidationError as error:
@@ -198,18 +201,12 @@ def define(options: Mapping[str, Any], *, where: str) -> TaskDefinition:
 
 
 def refuse(options: Mapping[str, Any], *, where: str) -> None:
-    """Refuse by name an option that does not exist, or not yet.
+    """Refuse by name an option that does not exist.
 
     Raises:
         ConfigurationError: naming the option, and the nearest one that exists.
     """
     for name in options:
-        if name in LATER:
-            message = (
-                f"{where}: the option {name}={options[name]!r} is not served by this release "
-                f"({LATER[name]} come later); leave it out"
-            )
-            raise ConfigurationError(message)
         if name not in OPTION_NAMES:
             raise ConfigurationError(f"{where}: {unknown('option', name, OPTION_NAMES)}")
 
@@ -314,6 +311,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     priority: Priority | None = None
     job_id: JobId | None = None
     headers: dict[str, Any] | None = None
+    unique: Uniqueness = None
+    """False: not unique, whatever the task says."""
 
     def due(self, timezone: tzinfo | None) -> str:
         """Return when it may run: `+ms` from now, absolute `ms`, or "" for at once."""
@@ -330,19 +329,20 @@ def call(options: Mapping[str, Any], *, where: str) -> Call:
     """Check the options of one call and settle them.
 
     Raises:
-        ConfigurationError: an option is unknown, not served yet, out of range, or two of them
-            contradict each other.
+        ConfigurationError: an option is unknown, out of range, or two of them contradict each
+            other.
     """
     for name in options:
-        if name in LATER or name not in CALL_NAMES:
-            if name in LATER:
-                refuse({name: options[name]}, where=where)
+        if name not in CALL_NAMES:
             raise ConfigurationError(f"{where}: {unknown('option', name, CALL_NAMES)}")
     if options.get("eta") is not None and options.get("countdown") is not None:
         message = f"{where}: countdown and eta both say when; give one of them"
         raise ConfigurationError(message)
+    given = dict(options)
+    if given.get("unique") is not None:
+        given["unique"] = read_unique(given["unique"], where=where) or False
     try:
-        return msgspec.convert(dict(options), Call)
+        return msgspec.convert(given, Call)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{where}: {explain(error, options)}") from None
 

@@ -11,8 +11,15 @@ import msgspec
 
 from aioq.core import codec
 from aioq.core.clock import milliseconds, moment_ms
-from aioq.core.errors import InvalidArguments, SoftTimeLimitExceeded, WorkerLost
+from aioq.core.errors import (
+    InvalidArguments,
+    NonDeterministic,
+    SoftTimeLimitExceeded,
+    SuspendSwallowed,
+    WorkerLost,
+)
 from aioq.core.retry import Reject, Retry, RetryPolicy, Snooze
+from aioq.core.suspend import suspend_in
 
 KEEP_DEAD_MS = 7 * 24 * 3600 * 1000
 """How long a dead letter is kept."""
@@ -74,6 +81,17 @@ class Parked(msgspec.Struct, frozen=True):
     op = "p"
 
 
+class Suspended(msgspec.Struct, frozen=True):
+    """It waits outside of the worker; nothing is counted."""
+
+    due: str
+    """When it goes on at the latest, absolute `ms`; "" not by time."""
+    names: str
+    """The entries of its memo that it waits for, one in each line."""
+
+    op = "s"
+
+
 class Crashed(msgspec.Struct, frozen=True):
     """The process that ran it died, and the worker did not: counted as a crash."""
 
@@ -82,8 +100,8 @@ class Crashed(msgspec.Struct, frozen=True):
     op = "l"
 
 
-Outcome = Completed | Retried | Buried | GivenBack | Unserved | Parked | Crashed
-Op = Literal["c", "r", "f", "n", "u", "p", "l"]
+Outcome = Completed | Retried | Buried | GivenBack | Unserved | Parked | Suspended | Crashed
+Op = Literal["c", "r", "f", "n", "u", "p", "s", "l"]
 
 
 def decide(error: BaseException, policy: RetryPolicy, retries: int) -> Outcome:
@@ -94,14 +112,15 @@ def decide(error: BaseException, policy: RetryPolicy, retries: int) -> Outcome:
         policy: the retry options of the task.
         retries: how often the job was retried before this run.
     """
+    suspend = suspend_in(error)
+    if suspend is not None:
+        return Suspended(str(suspend.due_ms or ""), "\n".join(suspend.names))
     error = ungrouped(error)
     if isinstance(error, Retry):
         return _decide_retry(error, policy, retries)
     if isinstance(error, Snooze):
         return GivenBack(f"+{milliseconds(error.seconds)}")
-    if isinstance(error, (Reject, InvalidArguments)):  # another try would end the same way
-        return Buried(codec.encode_error(error))
-    if not policy.catches(error):
+    if isinstance(error, _HOPELESS) or not policy.catches(error):
         return Buried(codec.encode_error(error))
     if not policy.allows(retries):
         return Buried(codec.encode_error(error), RETRIES_USED_UP)
@@ -157,4 +176,6 @@ def ungrouped(error: BaseException) -> BaseException:
     return found if isinstance(found, _MEANT_FOR_US) else error
 
 
+_HOPELESS = (Reject, InvalidArguments, NonDeterministic, SuspendSwallowed)
+"""Another try would end the same way."""
 _MEANT_FOR_US = (Retry, Snooze, Reject, SoftTimeLimitExceeded)

@@ -43,6 +43,8 @@ class Stored(StrEnum):
     """Held by a limit."""
     WAITING = "w"
     """Waiting for other jobs of its workflow."""
+    SUSPENDED = "s"
+    """Out of its worker until the time, the event or the children that its task waits for."""
     RUNNING = "r"
     """Delivered to worker `o`; `i` is the entry, and so the fencing token."""
     COMPLETED = "c"
@@ -123,7 +125,12 @@ class JobUpdate:
     id: str
     state: JobState
     progress: Progress | None
+    """What was reported, in state PROGRESS."""
     at: datetime
+    """By the server's clock."""
+    position: str = field(default="", compare=False)
+    """Its place in the stream of events, for `app.events(since=...)`; "" for what the job's record
+    says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +146,8 @@ class DeadLetter:
     error: JobError
     reason: str
     """What kind of end it was: `raised`, `retries used up`, `rejected`, `time limit`,
-    `worker lost`, `invalid arguments`, `unknown task`, `newer payload`, `payload lost`."""
+    `worker lost`, `invalid arguments`, `unknown task`, `newer payload`, `payload lost`,
+    `dependency failed`."""
     died_at: datetime
     worker: str | None
     """The worker that ran it last."""

@@ -78,6 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Remembering
     """Megabytes a worker process may take before `aioq worker` replaces it; None: no limit."""
     max_lifetime: Annotated[float, Meta(ge=1)] | None = None
     """Seconds after which `aioq worker` replaces a worker process, about; None: never."""
+    events: bool = True
+    """Whether workers let the server keep the last events: what `app.events()` reads."""
     unknown_task_patience: Seconds = 600
     """Seconds a job whose task no worker knows is offered around before it is a dead letter."""
     task_annotations: dict[str, dict[str, Any]] = msgspec.field(

@@ -52,10 +52,14 @@ class Parameters:
         )
         """What the caller may pass."""
         self._count()
-        self._returns = hints.get("return", Any)
+        returns = hints.get("return", Any)
+        streams = inspect.isasyncgenfunction(function)
+        self._returns: Any = None if streams else returns
+        self._yields = next(iter(typing.get_args(returns)), Any) if streams else Any
         self._hints = hints
         self._converters: _Converters | None = None
         self._convert_result: Convert | None = None
+        self._convert_item: Convert | None = None
 
     def _count(self) -> None:
         """Note how many positional arguments are right, so that most calls need no binding."""
@@ -133,6 +137,20 @@ class Parameters:
             return self._convert_result(value)
         except (msgspec.ValidationError, ValueError) as error:
             message = f"the result of {self._task} does not fit its annotation: {error}"
+            raise InvalidArguments(message) from error
+
+    def item(self, value: Any) -> Any:  # noqa: ANN401 - any value of MessagePack
+        """Turn a plain item of a stream into the annotated type of what the task yields.
+
+        Raises:
+            InvalidArguments: the stored item does not fit the annotation.
+        """
+        if self._convert_item is None:
+            self._convert_item = _converter(self._yields, f"an item of {self._task}")
+        try:
+            return self._convert_item(value)
+        except (msgspec.ValidationError, ValueError) as error:
+            message = f"an item of {self._task} does not fit its annotation: {error}"
             raise InvalidArguments(message) from error
 
 
@@ -301,5 +319,8 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _is_injected(hint: Any, default: object, injected: type) -> bool:  # noqa: ANN401 - any
-    meant = hint is injected or injected in typing.get_args(hint)
+    meant = any(
+        isinstance(each, type) and issubclass(each, injected)
+        for each in (hint, *typing.get_args(hint))
+    )
     return meant or isinstance(default, injected)

@@ -18,7 +18,7 @@ local is_open = {}
 for _, lane in ipairs(ARGV) do is_open[queue_of(lane)] = true end
 for _, queue in ipairs(call('SMEMBERS', prefix .. 'qp')) do is_open[queue] = false end
 
-local jobs = 0
+local jobs = call('LLEN', prefix .. 'gl') -- who comes for jobs does these errands
 local due = call('ZRANGEBYSCORE', prefix .. 'd', '-inf', now_ms, 'LIMIT', 0, MOST)
 for _, member in ipairs(due) do
   local is_gate = string.find(member, ' ', 1, true)

@@ -46,5 +46,12 @@ if head[2] and tonumber(head[2]) <= now_ms then
   ring_again(queue_of(lane or call('HGET', prefix .. 'j:' .. head[1], 'q') or COMMON_LANE))
 end
 
+-- A plan that was not sealed in time is given up, by whoever fetches next.
+for _, root in ipairs(call('ZRANGEBYSCORE', prefix .. 'go', '-inf', now_ms, 'LIMIT', 0, 20)) do
+  call('ZREM', prefix .. 'go', root)
+  call('RPUSH', prefix .. 'gl', 'x ' .. root .. ' 0')
+end
+if call('EXISTS', prefix .. 'gl') == 1 and ARGV[FIRST_QUEUE] then ring_again(ARGV[FIRST_QUEUE]) end
+
 local overdue = call('ZCOUNT', prefix .. 'lw', '-inf', now_ms)
 return { 1, overdue, call('SMEMBERS', prefix .. 'cx:' .. worker) }

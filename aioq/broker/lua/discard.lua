@@ -25,7 +25,8 @@ local function discard(job_id)
   if record[1] and record[1] ~= 'f' then return false end
   local was_listed = call('ZREM', prefix .. 'x', job_id) == 1
   local had_payload = call('DEL', body) == 1
-  call('DEL', prefix .. 'v:' .. job_id)
+  call('UNLINK', prefix .. 'v:' .. job_id, prefix .. 'si:' .. job_id)
+  call('UNLINK', prefix .. 'dm:' .. job_id, prefix .. 'dr:' .. job_id)
   if not record[1] or not (was_listed or had_payload) then return false end
   call('HSET', key, 'l', nonce)
   call('PEXPIRE', key, KEEP_MS)

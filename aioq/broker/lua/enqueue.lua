@@ -4,10 +4,12 @@
 -- ARGV   count      int      number of jobs
 --        ask        0 or 1   1: say which queues nobody serves
 --        jobs       7 each   job_id, lane, task, due, expires, nonce, payload
--- REPLY  created    text     per job: 1 this call made it, 0 it was there; then, where that was
---                            asked, a space and the name of each queue that no live worker serves
+-- REPLY  created    text     per job: 1 this call made it, 0 it was there, r it is refused; then, each
+--                            after a space, :<index>:<job id> for those in whose place another job
+--                            is there, and where that was asked the queues that no live worker serves
 --
--- Where a job has limits its lane is followed by a space and its holds, such as 'b:send: c:mail:'.
+-- Where a job has limits its lane is followed by a space and its holds, such as 'b:send: c:mail:',
+-- before which a word such as 'u:dr::key' asks for a unique key.
 -- Sent again after a lost reply it makes nothing new: a generated id is its own proof, an id
 -- chosen by the user is recognised by the nonce of the call that made it (G5).
 
@@ -33,6 +35,8 @@ if is_plain and not string.find(ARGV[4], ' ', 1, true) then
     -- Also where the queue is paused: that wakes a worker in vain, which costs less than to ask here.
     local bell = prefix .. 'b:' .. string.sub(lane, 1, -3) -- a priority has one digit
     if call('LLEN', bell) < 16 then call('RPUSH', bell, '') end
+    -- Not bounded here: other calls do that, of a producer alone the one a second that asks.
+    call('XADD', prefix .. 'ev', 'NOMKSTREAM', '*', 'e', '\nq ' .. job_id)
   end
   return '1'
 end
@@ -40,18 +44,22 @@ end
 -- include now
 -- include moment
 -- include ring
+-- include event
 -- include delay
 -- include park
 -- include make
 
-local created = {}
+local created, there = {}, ''
 for index = 0, count - 1 do
   local at = 3 + index * 7
   local due, expires = moment(ARGV[at + 3]), moment(ARGV[at + 4])
-  created[index + 1] =
+  local flag, other =
     make(ARGV[at], ARGV[at + 1], ARGV[at + 2], due, expires, ARGV[at + 5], ARGV[at + 6])
+  created[index + 1] = flag
+  if other then there = there .. ' :' .. index .. ':' .. other end
 end
 ring_made()
+write_events()
 
 local unserved = ''
 if ask then
@@ -59,4 +67,4 @@ if ask then
     if call('EXISTS', prefix .. 'sv:' .. name) == 0 then unserved = unserved .. ' ' .. name end
   end
 end
-return table.concat(created) .. unserved
+return table.concat(created) .. there .. unserved

@@ -32,9 +32,11 @@ call('DEL', prefix .. '~') -- a write that a full server allows, so that the res
 -- include watch
 -- include lane
 -- include ring
+-- include event
 -- include finish
 -- include enqueued
 -- include take
+-- include follow
 
 function make_gates()
   -- include park
@@ -85,7 +87,10 @@ for index, flag in ipairs(filled) do
       exhausted, failure = take_lane(lane, index - 1, math.min(room, 1))
       has_suspect = size > before
     end
-    if failure and size == 0 then return failure end -- else it comes again, and the jobs must not wait
+    if failure and size == 0 then -- else it comes again, and the jobs must not wait
+      write_events()
+      return failure
+    end
     if exhausted then
       call('SREM', prefix .. 'l', lane)
     else
@@ -119,7 +124,9 @@ if size == 0 and room > 0 then
     if not is_paused[queue_of(ARGV[index])] then gates.look_again(ARGV[index]) end
   end
 end
+follow(call('EXISTS', prefix .. 'gl') == 1)
 ring_all()
+write_events()
 
 local head = call('ZRANGE', prefix .. 'd', 0, 0, 'WITHSCORES')
 return { time[1] * 1000000 + time[2], tonumber(head[2] or 0), dropped, passed, jobs }

@@ -27,6 +27,7 @@ local WORKERS_PER_CALL = 4
 -- include ring
 -- include ready
 -- include delay
+-- include event
 -- include finish
 -- include enqueued
 -- include park
@@ -35,6 +36,7 @@ local WORKERS_PER_CALL = 4
 -- include bury
 -- include crash
 -- include revoked
+-- include follow
 -- include silence
 -- include stream
 -- include watch
@@ -111,5 +113,7 @@ for _, worker in ipairs(dead) do
 end
 if #dead == WORKERS_PER_CALL then rest = 1 end
 trim()
+follow()
 ring_all()
+write_events()
 return broken or { taken, rest, reaped }

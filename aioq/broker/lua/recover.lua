@@ -24,12 +24,14 @@ local FIRST_KNOWN = 4
 -- include ring
 -- include ready
 -- include delay
+-- include event
 -- include finish
 -- include enqueued
 -- include park
 -- include slots
 -- include again
 -- include revoked
+-- include follow
 
 call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
 if not has_lease(worker) then return 0 end
@@ -69,5 +71,7 @@ for _, lane in ipairs(call('SMEMBERS', prefix .. 'ss')) do
     end
   end
 end
+follow()
 ring_all()
+write_events()
 return given

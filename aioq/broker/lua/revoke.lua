@@ -4,7 +4,8 @@
 -- ARGV   at_once    0 or 1   1: what runs ends now too, whatever its task does
 --        keep_ms    int      how long a revoked job is kept, 120 s at least
 --        job_ids    1 each
--- REPLY  accepted   text     per job: 1 it ends as REVOKED; 0 nobody knows it, or it has ended
+-- REPLY  accepted   text     per job: 1 it ends as REVOKED; 0 nobody knows it, or it has ended; 3 and 2
+--                            the same of one whose workflow has more jobs
 --
 -- The mark is in the record, so it survives a worker that dies or hears nothing: whatever becomes
 -- of the delivery, the job ends as REVOKED.  An unknown or finished job is not touched.
@@ -18,6 +19,7 @@ local MISSED_MS = 600000
 -- include now
 -- include lane
 -- include record
+-- include event
 -- include finish
 -- include enqueued
 -- include revoked
@@ -28,6 +30,8 @@ local MISSED_MS = 600000
 -- include yield
 -- include silence
 -- include stream
+-- include withdraw
+-- include follow
 
 call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
 
@@ -41,37 +45,31 @@ local function tell(job_id, record)
 end
 
 local accepted = {}
-for index = FIRST_JOB, #ARGV do
-  local job_id = ARGV[index]
+local jobs, asked = { unpack(ARGV, FIRST_JOB) }, #ARGV - FIRST_JOB + 1
+for index, job_id in ipairs(jobs) do -- children come behind their parents
   local record = read_record(job_id)
   local state = record[STATE]
   local is_alive = state and not has_ended(state)
-  accepted[#accepted + 1] = is_alive and '1' or '0'
+  local flag = is_alive and 1 or 0
+  if call('EXISTS', prefix .. 'gm:' .. job_id) == 1 then flag = flag + 2 end
+  if index <= asked then accepted[index] = flag end
+  if is_alive and record[WAITERS] and string.find(record[WAITERS], '%', 1, true) then
+    -- include children
+    add_children(job_id, jobs)
+  end
   if is_alive and state == 'r' and not at_once then
     if not record[REVOKE] then call('HSET', prefix .. 'j:' .. job_id, 'c', keep_ms) end
     tell(job_id, record)
   elseif is_alive then
-    local token = record[TOKEN]
-    if state == 'q' or state == 'r' then
-      local place = place_of(record[LANE], record[CRASHES], record[HOLDS])
-      call('XACK', prefix .. 's:' .. place, 'w', token)
-      call('XDEL', prefix .. 's:' .. place, token)
-      remove_if_empty(place)
-      release(job_id, record[HOLDS])
-    elseif state == 'p' then
-      local gate = unpark(job_id, wait_of(record[LANE], record[CRASHES]), record[HOLDS] or '')
-      if gate then yield(gate) end
-      call('DEL', prefix .. 'y:' .. job_id)
-      silence(queue_of(record[LANE] or COMMON_LANE))
-    end
-    if state == 'd' then
-      call('ZREM', prefix .. 'd', job_id)
-      call('DEL', prefix .. 'y:' .. job_id)
-      silence(queue_of(record[LANE] or COMMON_LANE))
+    withdraw(job_id, record)
+    if state == 'w' then
+      call('UNLINK', prefix .. 'y:' .. job_id, prefix .. 'g:' .. job_id)
     end
     revoked(job_id, record, keep_ms)
     if state == 'r' then tell(job_id, record) end
   end
 end
+follow()
 ring_all()
+write_events()
 return table.concat(accepted)

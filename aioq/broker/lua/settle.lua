@@ -14,6 +14,7 @@
 -- n      due                 give back: run again when due, nothing is counted
 -- u      patience   error    nobody here knows the task: offer it around, bury in the end
 -- l                 error    the process that ran it died, the worker did not: a crash
+-- s      due        waits    run again when due ('' never), or when what it waits for has come
 -- p      holds               it was not held by its limits: it waits for them, and nothing is counted
 --
 -- A delivery whose entry is not the record's current one was taken over: its word is refused
@@ -32,6 +33,7 @@ local FIRST, STRIDE = 4, 5
 -- include ring
 -- include ready
 -- include delay
+-- include event
 -- include finish
 -- include enqueued
 -- include held
@@ -39,6 +41,7 @@ local FIRST, STRIDE = 4, 5
 -- include bury
 -- include crash
 -- include revoked
+-- include follow
 
 -- First pass: read and judge; nothing is written.
 local verdicts, records, payloads, acks, numbers = {}, {}, {}, {}, {}
@@ -46,11 +49,11 @@ local judged, told = {}, {}
 for index = 1, count do
   local at = FIRST + (index - 1) * STRIDE
   local job_id, entry_id, op, argument = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  if op == 'r' or op == 'n' then
+  if op == 'r' or op == 'n' or (op == 's' and argument ~= '') then
     numbers[index] = moment(argument)
   elseif op == 'c' or op == 'u' then
     numbers[index] = whole(argument)
-  elseif op == 'f' or op == 'l' or (op == 'p' and argument ~= '') then
+  elseif op == 'f' or op == 'l' or op == 's' or (op == 'p' and argument ~= '') then
     numbers[index] = 0
   end
   if not numbers[index] then
@@ -109,7 +112,7 @@ local function apply(job_id, op, number, argument, value, record, payload)
       number = math.max(number, now_ms + 1)
     end
     call('SET', prefix .. 'v:' .. job_id, value, 'PX', math.max(number - now_ms, 0) + dead_ms)
-    again(job_id, record, number, payload)
+    again(job_id, record, number, payload, 'r')
   elseif op == 'n' then
     again(job_id, record, number, payload)
   elseif op == 'f' then
@@ -120,18 +123,14 @@ local function apply(job_id, op, number, argument, value, record, payload)
     call('HINCRBY', key, 'a', -1) -- made up for by `again`
     -- Later, for in another stream an entry of this millisecond could have the id of this one.
     again(job_id, record, now_ms + 1, payload)
+  elseif op == 's' then
+    -- include suspend
+    suspend(job_id, record, number, value, payload)
   elseif op == 'l' then
     crash(job_id, record, payload, function() return value end)
   else
-    local since_ms = tonumber(call('HGET', key, 'g') or now_ms)
-    if now_ms - since_ms >= number then
-      bury(job_id, value, payload, record)
-    else
-      call('HSET', key, 'g', since_ms)
-      -- Offered again after as long as it has been around, between 1 and 30 s.
-      local pause_ms = math.min(math.max(now_ms - since_ms, 1000), 30000)
-      again(job_id, record, now_ms + math.min(pause_ms, number), payload)
-    end
+    -- include offer
+    offer(job_id, record, number, value, payload)
   end
 end
 
@@ -145,5 +144,7 @@ for index = 1, count do
 end
 
 trim()
+follow()
 ring_all()
+write_events()
 return table.concat(verdicts)

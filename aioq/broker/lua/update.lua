@@ -16,9 +16,12 @@ local FIRST, STRIDE = 2, 4
 
 -- include now
 -- include enqueued
+-- include append
+
+local LARGE, MOST = 512, 8192 -- bytes: larger progress, and more of it, is in the records alone
 
 call('DEL', prefix .. '~') -- a write that a full server allows, so that the rest passes
-local accepted = {}
+local accepted, reports, bytes = {}, {}, 0
 for index = 1, count do
   local at = FIRST + (index - 1) * STRIDE
   local key, mark = prefix .. 'j:' .. ARGV[at], ARGV[at + 2]
@@ -31,10 +34,15 @@ for index = 1, count do
       call('HDEL', key, 'm')
       call('HSET', key, 'b', now_ms - enqueued(record[3], record[2]))
     else
-      call('HSET', key, 'm', 'p', 'p', ARGV[at + 3])
+      local job_id, progress = ARGV[at], ARGV[at + 3]
+      call('HSET', key, 'm', 'p', 'p', progress)
+      local is_large = #progress > LARGE or bytes > MOST
+      local report = is_large and job_id or job_id .. ' ' .. progress
+      reports[#reports + 1], reports[#reports + 2], bytes = 'p', report, bytes + #report
     end
   else
     accepted[index] = '0'
   end
 end
+if bytes > 0 then append_event(bytes, unpack(reports)) end
 return table.concat(accepted)

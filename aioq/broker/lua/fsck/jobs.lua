@@ -25,6 +25,7 @@ local SLACK_MS = 2000 -- what expires in the same moment goes a little earlier o
 -- include ring
 -- include ready
 -- include delay
+-- include event
 -- include finish
 -- include enqueued
 -- include park
@@ -39,6 +40,7 @@ local SLACK_MS = 2000 -- what expires in the same moment goes a little earlier o
 -- include group
 -- include entry
 -- include places
+-- include follow
 
 if repair then call('DEL', prefix .. '~') end -- a write that a full server allows
 local bytes = 0
@@ -51,6 +53,8 @@ local function unlist(index, job_id)
 end
 
 -- include restore
+-- include suspended
+-- include waits
 
 local function check_unknown(job_id, due, died)
   if due then found('delayed-unknown', job_id, '', unlist('d', job_id)) end
@@ -115,14 +119,15 @@ local function check(job_id)
   end
   local look = CHECKS[state]
   if not look then
-    if state ~= 'w' then found('state-unknown', job_id, state or 'none') end
+    found('state-unknown', job_id, state or 'none')
     return
   end
   if left_ms >= 0 then found('live-expires', job_id, state, persist(key)) end
   local place = place_of(record[LANE], record[CRASHES], record[HOLDS])
   if not look(job_id, record, place, due) then return end
-  local has_body = state ~= 'd' and state ~= 'p' and call('EXISTS', body) == 1
-  local is_due = state == 'd' or state == 'p' and call('HEXISTS', key, 'x') == 1
+  local has_body = (state == 'q' or state == 'r') and call('EXISTS', body) == 1
+  local when = state == 'p' and 'x' or state == 's' and 'd'
+  local is_due = state == 'd' or when and call('HEXISTS', key, when) == 1
   check_rest(job_id, state, has_body, not is_due and due, died)
 end
 
@@ -133,5 +138,7 @@ for index = FIRST_JOB, #ARGV do
   if bytes > ENOUGH then break end
 end
 trim()
+follow()
 ring_all()
+write_events()
 return { checked, findings }

@@ -50,6 +50,31 @@ local function check_bell(name)
   end
 end
 
+-- A unique key of no job keeps all others of its kind from being made.
+local function check_lock(name)
+  local holder = call('GET', prefix .. name)
+  local is_hash = call('TYPE', prefix .. 'j:' .. holder).ok == 'hash'
+  local record = is_hash and call('HMGET', prefix .. 'j:' .. holder, 's', 'w') or {}
+  local words = ' ' .. (record[2] or '') .. ' '
+  local has_ended = record[1] == 'c' or record[1] == 'f' or record[1] == 'x'
+  for _, kind in ipairs({ '!', '?' }) do
+    local word = ' ' .. kind .. string.sub(name, 4) .. ' '
+    if not has_ended and string.find(words, word, 1, true) then return end
+  end
+  found('lock-left', name, holder, drop(prefix .. name))
+end
+
+-- While a job lives, what it streams does not expire; a replayed one's may, until it runs.
+local function check_items(name)
+  local record = prefix .. 'j:' .. string.sub(name, 4)
+  local state = call('TYPE', record).ok == 'hash' and call('HGET', record, 's')
+  local lives = state and state ~= 'c' and state ~= 'f' and state ~= 'x'
+  if not lives then check_expiry(name, true) end
+end
+
+-- include recall
+-- include owned
+
 local function check_epochs(name)
   for _, worker in ipairs(call('HKEYS', prefix .. name)) do
     if not has_lease(worker) then
@@ -70,6 +95,16 @@ for at = FIRST, #ARGV, STRIDE do
     found('key-unknown', name, kind)
   elseif kind ~= expected then
     found('key-type', name, kind .. ', not ' .. expected)
+  elseif string.sub(name, 1, 3) == 'un:' then
+    check_lock(name)
+  elseif string.sub(name, 1, 3) == 'si:' then
+    check_items(name)
+  elseif string.find(name, '^g[dkmsvx]?:') then
+    check_owned(name)
+  elseif string.find(name, '^d[mr]:') then
+    check_memo(name)
+  elseif string.sub(name, 1, 3) == 'dw:' then
+    check_waits(name)
   else
     check_expiry(name, must_expire)
     if string.sub(name, 1, 2) == 'b:' then

@@ -96,7 +96,7 @@ local function rescue(job_id, record, entry_id, payload)
   return 'kept'
 end
 
-local KNOWN = { q = true, r = true, d = true, p = true, c = true, f = true, x = true }
+local KNOWN = 'qrdpswcfx'
 
 local function check_entry(entry_id, fields)
   local name = lane .. ' ' .. entry_id
@@ -113,7 +113,7 @@ local function check_entry(entry_id, fields)
   local state = record[STATE]
   local is_listed = (state == 'q' or state == 'r') and record[TOKEN] == entry_id
   if is_listed and place_of(record[LANE], record[CRASHES], record[HOLDS]) == lane then return end
-  if not KNOWN[state] then return end
+  if not state or not string.find(KNOWN, state, 1, true) then return end
   found('entry-stale', name, job_id, function()
     local did = rescue(job_id, record, entry_id, fields[4])
     remove_entry(lane, entry_id)

@@ -1,5 +1,7 @@
--- Let a job run again: what was noted of the delivery that has ended goes.
-local function again(job_id, record, due_ms, payload)
+-- Let a job run again: what was noted of the delivery that has ended goes.  It is told as queued, or
+-- as the step that is given.
+local function again(job_id, record, due_ms, payload, step)
+  note_event(step or 'q', job_id)
   local lane, key = wait_of(record[LANE], record[CRASHES]), prefix .. 'j:' .. job_id
   call('HINCRBY', key, 'a', 1)
   call('HSET', key, 'n', enqueued(record[ENQUEUED], record[TOKEN])) -- its first entry id goes

@@ -18,7 +18,8 @@ local function trim()
     local oldest = call('ZPOPMIN', prefix .. 'x', math.min(surplus, 500))
     for n = 1, #oldest, 2 do
       local job_id = oldest[n]
-      call('DEL', prefix .. 'y:' .. job_id, prefix .. 'v:' .. job_id)
+      call('UNLINK', prefix .. 'y:' .. job_id, prefix .. 'v:' .. job_id, prefix .. 'si:' .. job_id)
+      call('UNLINK', prefix .. 'dm:' .. job_id, prefix .. 'dr:' .. job_id)
       call('PEXPIRE', prefix .. 'j:' .. job_id, 120000) -- a resend must still find it (G5)
     end
   end

@@ -3,7 +3,13 @@
 -- A record outlives every resend of the call that made it (G5), so it is kept 120 s at least.
 -- A value of up to 64 bytes takes the place of the entry id, which only a living job needs: one
 -- write less, and the record stays a small listpack.  A larger value gets a key of its own.
+--
+-- What else its end concerns stands in the field of the waiters too, so that a plain job pays nothing
+-- for it; `follow` sees to that.  Dead letters keep those words: a replay has its sequel too.
+local endings
+
 local function finish(job_id, state, value, keep_ms, waiters, enqueued_ms, begun_ms)
+  note_event(state, job_id)
   local record = prefix .. 'j:' .. job_id
   local record_ms = math.max(keep_ms, 120000)
   local took_ms = now_ms - enqueued_ms - (begun_ms or 0)
@@ -22,8 +28,13 @@ local function finish(job_id, state, value, keep_ms, waiters, enqueued_ms, begun
     -- A large value is not pushed: the waiter fetches it.
     local news = #value <= 8192 and state .. string.char(#job_id) .. job_id .. value
       or '?' .. string.char(#job_id) .. job_id
-    for client in string.gmatch(waiters, '%S+') do
-      call('PUBLISH', prefix .. 'r:' .. client, news)
+    for word in string.gmatch(waiters, '%S+') do
+      if string.find(word, '^%x') then
+        call('PUBLISH', prefix .. 'r:' .. word, news)
+      else
+        endings = endings or {}
+        endings[#endings + 1] = { job_id, word, state, value, keep_ms }
+      end
     end
   end
 end

@@ -69,6 +69,7 @@ local function let_go(job_id, buckets, slots, start)
   if wait > 0 or slot then return wait, slot, costs end
   if record[2] then call('ZREM', prefix .. 'd', job_id) end
   admit(job_id, buckets, slots, costs)
+  if record[7] and string.find(record[7], '?', 1, true) then unlock(job_id, record[7]) end
   start(job_id, record, call('GETDEL', body) or '')
   return 0, nil
 end

@@ -3,7 +3,7 @@
 local function promote(job_id, expired)
   local record = call('HMGET', prefix .. 'j:' .. job_id, 's', 'q', 'x', 'w', 'n', 'k', 'h')
   local is_parked = record[1] == 'p'
-  if record[1] ~= 'd' and not is_parked then return end
+  if record[1] ~= 'd' and record[1] ~= 's' and not is_parked then return end
   local body, lane = prefix .. 'y:' .. job_id, wait_of(record[2], record[6])
   if record[3] and tonumber(record[3]) <= now_ms then
     if is_parked then

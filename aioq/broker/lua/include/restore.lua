@@ -84,12 +84,12 @@ function CHECKS.r(job_id, record, place)
 end
 
 -- Whether the payload is there, for a job that is in no stream.
-local function has_payload(job_id, record, code)
+local function has_payload(job_id, record, code, end_it)
   local body = prefix .. 'y:' .. job_id
   local left_ms = call('PTTL', body)
   if left_ms >= 0 then found('payload-expires', job_id, record[STATE], persist(body)) end
   if left_ms ~= -2 then return true end
-  found(code, job_id, '', function() return give_up(job_id, record) end)
+  found(code, job_id, '', function() return (end_it or give_up)(job_id, record) end)
   return false
 end
 

@@ -7,7 +7,24 @@ local function hand_out(entry_id, job_id, task, index, retries, deliveries, due,
   jobs[size + 5], jobs[size + 6] = tonumber(retries or 0), (deliveries or 0) + 1
   jobs[size + 7], jobs[size + 8] = tonumber(due or 0), payload
   size = size + 8
+  note_event('s', job_id)
   room = room - 1
+end
+
+-- Give back the unique key of a job that keeps it until it starts; a later try does without.
+local function unlock(job_id, concerns)
+  -- include unlock
+  local rest = {}
+  for word in string.gmatch(concerns, '%S+') do
+    if string.sub(word, 1, 1) == '?' then
+      release_unique(job_id, string.sub(word, 2))
+    else
+      rest[#rest + 1] = word
+    end
+  end
+  local key = prefix .. 'j:' .. job_id
+  call('HDEL', key, 'w')
+  if #rest > 0 then call('HSET', key, 'w', table.concat(rest, ' ')) end
 end
 
 -- Take one entry: note it as running, or remove it where it must not run.
@@ -21,6 +38,7 @@ local function take_entry(lane, index, entry)
   local ours = record[1] == 'q' and record[2] == entry_id
   if ours and not (record[7] and tonumber(record[7]) <= now_ms) then
     call('HSET', key, 's', 'r', 'o', worker, 'b', now_ms - enqueued(record[9], entry_id))
+    if record[8] and string.find(record[8], '?', 1, true) then unlock(job_id, record[8]) end
     hand_out(entry_id, job_id, record[3], index, record[4], record[5], record[6], payload)
     return
   end

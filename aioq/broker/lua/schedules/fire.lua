@@ -5,8 +5,9 @@
 --        fires      11 each  name, version, occurrence, next_ms, op, job_id, lane, task, due, expires,
 --                            payload
 -- REPLY  verdicts   text     per fire: K done; O its turn is over, and no job was made, because the
---                            one before it has not ended; L somebody else was here before, or the
---                            schedule has changed, is paused or gone
+--                            one before it, or another with its unique key, has not ended, and
+--                            after an n a space and that one's id; L somebody else was here before,
+--                            or the schedule has changed, is paused or gone
 --
 -- op     f make the job of the occurrence; s the same, unless the one before it has not ended;
 --        m it was missed, and so was all before `next_ms`: make none; n make a job by hand, whatever
@@ -28,6 +29,7 @@ local KEPT = 100 -- lines of history
 -- include record
 -- include moment
 -- include ring
+-- include event
 -- include delay
 -- include park
 -- include make
@@ -79,7 +81,11 @@ local function fire(at)
     return 'O'
   end
   local due, expires = moment(ARGV[at + 8]), moment(ARGV[at + 9])
-  make(job_id, ARGV[at + 6], ARGV[at + 7], due, expires, '', ARGV[at + 10])
+  local _, other = make(job_id, ARGV[at + 6], ARGV[at + 7], due, expires, '', ARGV[at + 10])
+  if other then
+    note(name, 'o', by_hand and string.format('%.0f', now_ms) or occurrence, other)
+    return by_hand and 'O ' .. other or 'O'
+  end
   note(name, by_hand and 'n' or 'f', by_hand and string.format('%.0f', now_ms) or occurrence, job_id)
   if not (by_hand and others) then call('HSET', prefix .. 'cl', name, job_id) end
   return 'K'
@@ -90,4 +96,5 @@ for index = 0, count - 1 do
   verdicts[index + 1] = fire(FIRST + index * STRIDE)
 end
 ring_made()
+write_events()
 return table.concat(verdicts)
