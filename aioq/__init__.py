@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aioq.app import Aioq, task
+    from aioq.app import Aioq, batch_task, task
     from aioq.context import CONTEXT, Context, current_job
     from aioq.core.bucket import Concurrency, TokenBucket
     from aioq.core.cron import crontab, every
@@ -17,13 +17,19 @@ if TYPE_CHECKING:
         BrokerFull,
         BrokerUnavailable,
         ConfigurationError,
+        DependencyFailed,
         InvalidArguments,
         JobNotFound,
+        NonDeterministic,
+        NotUnique,
         PayloadTooLarge,
         ResultExpired,
         Revoked,
         ScheduleNotFound,
         SoftTimeLimitExceeded,
+        StreamGap,
+        StreamRestarted,
+        SuspendSwallowed,
         TaskFailed,
         TimeLimitExceeded,
         WorkerLost,
@@ -40,12 +46,15 @@ if TYPE_CHECKING:
     from aioq.core.recurring import Occurrence, ScheduleInfo
     from aioq.core.retry import Retry
     from aioq.core.settings import Settings
-    from aioq.job import Job
+    from aioq.core.unique import Unique
+    from aioq.job import Job, StreamJob
     from aioq.limits import LimitInfo
-    from aioq.tasks import Signature, Task
+    from aioq.streams import ItemStream
+    from aioq.tasks import BatchContext, BatchTask, Signature, StreamTask, Task
+    from aioq.workflow import GroupWorkflow, Workflow, chain, chord, group
 
 _HOMES = {
-    "aioq.app": ("Aioq", "task"),
+    "aioq.app": ("Aioq", "batch_task", "task"),
     "aioq.context": ("CONTEXT", "Context", "current_job"),
     "aioq.core.bucket": ("Concurrency", "TokenBucket"),
     "aioq.core.cron": ("crontab", "every"),
@@ -54,13 +63,19 @@ _HOMES = {
         "BrokerFull",
         "BrokerUnavailable",
         "ConfigurationError",
+        "DependencyFailed",
         "InvalidArguments",
         "JobNotFound",
+        "NonDeterministic",
+        "NotUnique",
         "PayloadTooLarge",
         "ResultExpired",
         "Revoked",
         "ScheduleNotFound",
         "SoftTimeLimitExceeded",
+        "StreamGap",
+        "StreamRestarted",
+        "SuspendSwallowed",
         "TaskFailed",
         "TimeLimitExceeded",
         "WorkerLost",
@@ -77,9 +92,12 @@ _HOMES = {
     "aioq.core.recurring": ("Occurrence", "ScheduleInfo"),
     "aioq.core.retry": ("Retry",),
     "aioq.core.settings": ("Settings",),
-    "aioq.job": ("Job",),
+    "aioq.core.unique": ("Unique",),
+    "aioq.job": ("Job", "StreamJob"),
+    "aioq.streams": ("ItemStream",),
     "aioq.limits": ("LimitInfo",),
-    "aioq.tasks": ("Signature", "Task"),
+    "aioq.tasks": ("BatchContext", "BatchTask", "Signature", "StreamTask", "Task"),
+    "aioq.workflow": ("GroupWorkflow", "Workflow", "chain", "chord", "group"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -88,13 +106,18 @@ __all__ = [
     "CONTEXT",
     "Aioq",
     "AioqError",
+    "BatchContext",
+    "BatchTask",
     "BrokerFull",
     "BrokerUnavailable",
     "Concurrency",
     "ConfigurationError",
     "Context",
     "DeadLetter",
+    "DependencyFailed",
+    "GroupWorkflow",
     "InvalidArguments",
+    "ItemStream",
     "Job",
     "JobError",
     "JobInfo",
@@ -102,6 +125,8 @@ __all__ = [
     "JobState",
     "JobUpdate",
     "LimitInfo",
+    "NonDeterministic",
+    "NotUnique",
     "Occurrence",
     "PayloadTooLarge",
     "Progress",
@@ -114,14 +139,25 @@ __all__ = [
     "Settings",
     "Signature",
     "SoftTimeLimitExceeded",
+    "StreamGap",
+    "StreamJob",
+    "StreamRestarted",
+    "StreamTask",
+    "SuspendSwallowed",
     "Task",
     "TaskFailed",
     "TimeLimitExceeded",
     "TokenBucket",
+    "Unique",
     "WorkerLost",
+    "Workflow",
+    "batch_task",
+    "chain",
+    "chord",
     "crontab",
     "current_job",
     "every",
+    "group",
     "task",
 ]
 

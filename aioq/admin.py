@@ -20,7 +20,7 @@ from aioq.core.record import DeadLetter, Stored, public_state
 from aioq.job import Job
 from aioq.tasks import Task
 
-_UNKNOWN, _REPLAYED = "-", "K"
+_UNKNOWN, _REPLAYED, _MORE = "-", "K", "M"
 
 
 class DeadLetters:
@@ -105,9 +105,13 @@ class DeadLetters:
         return (await broker.persist(call, patience=broker.enqueue_timeout))[0]
 
     async def _replay(self, job_ids: Sequence[str]) -> str:
-        broker = self._client.broker()
-        call = letters.replay(broker.keys.prefix, nonce=_nonce(), job_ids=job_ids)
-        return await broker.persist(call, patience=broker.enqueue_timeout)
+        broker, verdicts = self._client.broker(), ""
+        while job_ids:
+            call = letters.replay(broker.keys.prefix, nonce=_nonce(), job_ids=job_ids)
+            found = await broker.persist(call, patience=broker.enqueue_timeout)
+            verdicts = verdicts or found.replace(_MORE, _REPLAYED)
+            job_ids = [each for each, one in zip(job_ids, found, strict=True) if one == _MORE]
+        return verdicts
 
     async def _pages(
         self, task: str, queue: str | None, since_ms: int, *, full: bool

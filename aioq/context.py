@@ -1,7 +1,7 @@
 """The running job, as its task sees it."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, cast
 import msgspec
 
 from aioq.core import codec
-from aioq.core.errors import ConfigurationError
+from aioq.core.errors import ConfigurationError, PayloadTooLarge, Revoked, TaskFailed
 from aioq.core.retry import Reject, Retry, Snooze
+from aioq.durable import Durable, NoWay, Way
 
 if TYPE_CHECKING:
     from aioq.app import Aioq
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
 CancelReason = Literal["shutdown", "time limit", "revoked", "lease lost"]
 
 
-class Link(Protocol):
+class Link(Way, Protocol):
     """The way of a running job to the server."""
 
     async def report(self, progress: bytes) -> bool:
         """Note encoded progress; False: it was not noted."""
+        ...
+
+    async def emit(self, generation: int, first: int, items: Sequence[bytes]) -> int:
+        """Add encoded items to what the job streams; 0: the job was taken over, or has ended."""
         ...
 
 
@@ -41,7 +46,7 @@ class Request:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Context:
+class Context(Durable):
     """What a task may know and ask while it runs; see `bind=True` and `CONTEXT`."""
 
     request: Request
@@ -73,6 +78,11 @@ class Context:
             raise ConfigurationError(_data_only("ctx.app"))
         return self._app
 
+    @property
+    def error(self) -> TaskFailed | Revoked | None:
+        """The error because of which the job runs, as the `on_error` of another; else None."""
+        return cast("TaskFailed | Revoked | None", _failure.get())
+
     async def progress(
         self,
         current: float | None = None,
@@ -80,10 +90,25 @@ class Context:
         message: str | None = None,
         **meta: Any,  # noqa: ANN401 - whatever MessagePack can hold
     ) -> None:
-        """Report how far the job has come; it is then in state PROGRESS."""
+        """Report how far the job has come; it is then in state PROGRESS.
+
+        Raises:
+            TypeError: something of it cannot be serialised.
+            PayloadTooLarge: it takes more than `Settings.max_payload`.
+        """
         if self._link is None:
             raise ConfigurationError(_data_only("ctx.progress()"))
-        await self._link.report(codec.encode_value((current, total, message, meta)))
+        try:
+            report = codec.encode_value((current, total, message, meta))
+        except (TypeError, OverflowError, ValueError, RecursionError) as error:
+            raise TypeError(f"the progress cannot be serialised: {error}") from None
+        if self._app is not None and len(report) > self._app.settings.max_payload:
+            text = (
+                f"the progress takes {len(report):,} bytes, more than "
+                f"max_payload={self._app.settings.max_payload:,}; report numbers and a short text"
+            )
+            raise PayloadTooLarge(text)
+        await self._link.report(report)
 
     def progress_sync(
         self,
@@ -156,15 +181,18 @@ class _Placeholder(Context):
         return "CONTEXT"
 
 
-CONTEXT = cast("Context", _Placeholder())
+CONTEXT: Any = _Placeholder()  # of any type, so that it is the default of a BatchContext too
 """The default for a task's context parameter: `async def send(to: str, ctx: Context = CONTEXT)`."""
 
 
-class _Nowhere:
+class _Nowhere(NoWay):
     """The link of a plain call, which is no job: nobody looks at what it says."""
 
     async def report(self, progress: bytes) -> bool:  # noqa: ARG002 - see above
         return True
+
+    async def emit(self, generation: int, first: int, items: Sequence[bytes]) -> int:  # noqa: ARG002 - see above
+        return 1
 
 
 def local_context(task_name: str, queue: str) -> Context:
@@ -174,6 +202,22 @@ def local_context(task_name: str, queue: str) -> Context:
         return found
     request = Request(id="", retries=0, deliveries=0, eta=None)
     return Context(request=request, task_name=task_name, queue=queue, _link=_Nowhere())
+
+
+def link_of(context: Context) -> Link:
+    """Return the way of a running job to the server; for what wraps tasks in a worker."""
+    link = context._link  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - a friend
+    if link is None:
+        raise ConfigurationError(_data_only("a stream"))
+    return link
+
+
+_failure: ContextVar[Exception | None] = ContextVar("aioq_failure", default=None)
+
+
+def tell_failure(error: Exception | None) -> None:
+    """Say because of which error the job runs that runs here; see `Context.error`."""
+    _failure.set(error)
 
 
 running: ContextVar[Context] = ContextVar("aioq_job")

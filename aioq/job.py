@@ -1,20 +1,38 @@
 """The handle of one job.  It caches nothing: each question is asked of the server."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from aioq.broker import inspect, scripts
+from aioq.broker import inspect, plans, scripts, updates
 from aioq.broker.client import Client
+from aioq.broker.gathered import value_of
+from aioq.broker.steps import take, take_sync
 from aioq.core.errors import ConfigurationError
-from aioq.core.record import JobInfo, JobState
+from aioq.core.inputs import GATHERED_VALUE
+from aioq.core.record import JobInfo, JobState, JobUpdate
+from aioq.streams import ItemStream
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 def _as_it_is(value: Any) -> Any:  # noqa: ANN401 - the identity
     return value
+
+
+class Items:
+    """How to convert what a task streams; its result is None."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: Callable[[Any], Any]) -> None:
+        self.item: Callable[[Any], Any] = item
+
+    def __call__(self, value: object) -> None:
+        """Convert the result."""
 
 
 class Job(Generic[R]):
@@ -60,7 +78,13 @@ class Job(Generic[R]):
             JobNotFound: nobody knows the job.
             TimeoutError: it had not ended in time; it goes on regardless.
         """
+        begun = time.monotonic()
         end = await self._end(timeout)
+        if end.value == GATHERED_VALUE:  # of a group: its results are elsewhere
+            broker = self._client.broker()
+            left = None if timeout is None else max(timeout - (time.monotonic() - begun), 1)
+            steps = value_of(broker.keys.prefix, self.id)
+            return self._convert(await take(broker, steps, patience=left))
         return inspect.value_of(self.id, end, known=self._known, convert=self._convert)
 
     get = result
@@ -76,6 +100,34 @@ class Job(Generic[R]):
                 async with asyncio.timeout(timeout):
                     return await waiters.wait(self.id)
         raise TimeoutError(f"job {self.id} had not ended after {timeout:g} s")
+
+    def stream(self, after: str | None = None) -> ItemStream[Any]:
+        """Return what the job streams: each item once, in order, as its task yields it.
+
+        The stream ends when the job ends: quietly where it succeeds, else with what `result`
+        raises.  Nothing is asked of the server before it is iterated.
+
+        Args:
+            after: the position of the last item that is known already; default: begin with the
+                oldest item that is kept of the newest run.
+
+        Raises:
+            ValueError: `after` is no position.
+        """
+        item = self._convert.item if isinstance(self._convert, Items) else _as_it_is
+        return ItemStream(self.id, self._client, after=after, convert=item, known=self._known)
+
+    def events(self) -> AsyncGenerator[JobUpdate]:
+        """Tell what happens to the job: each state once, in order, from its start to its end.
+
+        What happened before is told as far as it is kept; where it is not, or where events are
+        switched off, the first update is the present state.  The last one is the end.
+
+        Raises:
+            JobNotFound: nobody knows the job.
+            BrokerUnavailable: the server could not be asked even once, or the app was closed.
+        """
+        return updates.of_job(self._client.broker(), self.id)
 
     async def status(self) -> JobState:
         """Return the state of the job.
@@ -108,10 +160,10 @@ class Job(Generic[R]):
     async def revoke(self, *, terminate: bool = False) -> bool:
         """End the job on request; it ends as REVOKED, from wherever it is.
 
-        What waits ends at once.  A running task is cancelled, and may clean up; the revoke is
-        recorded before its worker is told, so the job ends as REVOKED even if the worker dies or
-        the task returns a value all the same.  A `def` task in a thread cannot be stopped: the
-        job ends, and the thread goes on.
+        With the last job of a workflow all jobs of it end.  What waits ends at once.  A running
+        task is cancelled, and may clean up; the revoke is recorded before its worker is told, so
+        the job ends as REVOKED even if the worker dies or the task returns a value all the same.
+        A `def` task in a thread cannot be stopped: the job ends, and the thread goes on.
 
         Args:
             terminate: end the job now, whatever the running task does; without it the job ends
@@ -125,24 +177,21 @@ class Job(Generic[R]):
         """
         keep_ms = self._client.keep_ms
         broker = self._client.broker()
-        return (await broker.revoke([self.id], at_once=terminate, keep_ms=keep_ms))[0]
+        return await plans.revoke(broker, self.id, at_once=terminate, keep_ms=keep_ms)
 
     def revoke_sync(self, *, terminate: bool = False) -> bool:
         """`revoke` from plain sync code."""
         refuse_in_loop("revoke_sync", "await job.revoke()")
-        broker = self._client.sync()
-        call = scripts.revoke(
-            broker.keys.prefix,
-            at_once=terminate,
-            keep_ms=self._client.keep_ms,
-            job_ids=[self.id],
-        )
-        return broker.persist(call)[0]
+        broker, keep_ms = self._client.sync(), self._client.keep_ms
+        return plans.revoke_sync(broker, self.id, at_once=terminate, keep_ms=keep_ms)
 
     def result_sync(self, timeout: float | None = None) -> R:
         """`result` from plain sync code; it blocks the thread."""
         refuse_in_loop("result_sync", "await job.result(...)")
-        end = self._client.sync().wait(self.id, timeout)
+        broker = self._client.sync()
+        end = broker.wait(self.id, timeout)
+        if end.value == GATHERED_VALUE:
+            return self._convert(take_sync(broker, value_of(broker.keys.prefix, self.id)))
         value = inspect.value_of(self.id, end, known=self._known, convert=self._convert)
         return cast("R", value)
 
@@ -163,6 +212,18 @@ class Job(Generic[R]):
         refuse_in_loop(name, instead)
         broker = self._client.sync()
         return broker.persist(scripts.look(broker.keys.prefix, job_id=self.id))
+
+
+class StreamJob(Job[None], Generic[T]):
+    """One call of a task that streams: it yields `T`, and its result is None."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def stream(self, after: str | None = None) -> ItemStream[T]:
+            """Return what the job streams."""
+            ...
 
 
 def refuse_in_loop(name: str, instead: str) -> None:

@@ -10,21 +10,22 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from aioq.broker import scripts
 from aioq.broker.client import Client
+from aioq.broker.enqueued import Enqueued, Existing
 from aioq.broker.keys import lane
 from aioq.broker.per_turn import MOST
 from aioq.broker.scripts import NewJob
 from aioq.core import codec, options
-from aioq.core.errors import BrokerUnavailable, PayloadTooLarge
+from aioq.core.errors import BrokerUnavailable, NotUnique, PayloadTooLarge
 from aioq.core.options import Call, TaskDefinition
 from aioq.core.settings import Settings
-from aioq.job import Job
+from aioq.job import Items, Job, StreamJob
 
 log: logging.Logger = logging.getLogger("aioq.producer")
 
@@ -37,6 +38,35 @@ class Prepared(NamedTuple):
 
     job: NewJob
     convert: Callable[[Any], Any]
+
+
+class _Made:
+    """What has become of the calls of a batch so far."""
+
+    def __init__(self, make: Callable[[Prepared, bool, Existing | None], Job[Any]]) -> None:
+        self.jobs: list[Job[Any]] = []
+        self._make = make
+        self._refusal: NotUnique | None = None
+
+    def add(self, part: Sequence[Prepared], enqueued: Enqueued) -> None:
+        """Add the jobs of one call."""
+        others = enqueued.existing or [None] * len(part)
+        for prepared, created, existing in zip(part, enqueued.created, others, strict=True):
+            try:
+                self.jobs.append(self._make(prepared, created, existing))
+            except NotUnique as error:
+                self._refusal = self._refusal or error
+
+    def all(self) -> list[Job[Any]]:
+        """Return the jobs.
+
+        Raises:
+            NotUnique: the first call that was rejected.
+        """
+        if self._refusal is not None:
+            self._refusal.jobs = self.jobs
+            raise self._refusal
+        return self.jobs
 
 
 class Producer:
@@ -68,7 +98,15 @@ class Producer:
         convert: Callable[[Any], Any],
         holds: str = "",
     ) -> Prepared:
-        """Encode a call of a task whose definition is routed, with the holds of the job.
+        """Encode a call of a task whose definition is routed, with what the job needs to start.
+
+        Args:
+            definition: of the task.
+            args: of the call.
+            kwargs: of the call.
+            call: its options.
+            convert: makes what the task returns of a plain result.
+            holds: of the job; before them the word for its unique key.
 
         Raises:
             InvalidArguments: an argument cannot be serialised.
@@ -114,55 +152,68 @@ class Producer:
 
     async def send(self, prepared: Prepared) -> Job[Any]:
         """Make one job; calls of the same turn of the event loop share one round trip."""
-        created, unserved = await self.client.broker().enqueue(prepared.job)
+        created, unserved, existing = await self.client.broker().enqueue(prepared.job)
         if unserved:
             self._warn_unserved(unserved)
-        return self._job(prepared, created=created)
+        return self._job(prepared, created, existing)
 
     async def send_many(self, batch: Sequence[Prepared]) -> list[Job[Any]]:
         """Make many jobs, at most 250 per call.
 
         Raises:
             BrokerUnavailable: with the jobs that were made in its attribute `jobs`.
+            NotUnique: the same; the other jobs of the batch were made.
         """
         broker = self.client.broker()
-        made: list[Job[Any]] = []
-        for start in range(0, len(batch), MOST):
-            part = batch[start : start + MOST]
+        made = _Made(self._job)
+        for part in _parts(batch):
             try:
-                created, unserved = await broker.enqueue_batch([each.job for each in part])
+                enqueued = await broker.enqueue_batch([each.job for each in part])
             except BrokerUnavailable as error:
-                error.jobs = made
+                error.jobs = made.jobs
                 raise
-            self._warn_unserved(unserved)
-            made += [
-                self._job(each, created=flag) for each, flag in zip(part, created, strict=True)
-            ]
+            self._warn_unserved(enqueued.unserved)
+            made.add(part, enqueued)
             await asyncio.sleep(0)  # a large batch leaves the loop to others now and then
-        return made
+        return made.all()
 
     def send_sync(self, batch: Sequence[Prepared]) -> list[Job[Any]]:
         """Make jobs from plain sync code."""
         broker = self.client.sync()
-        made: list[Job[Any]] = []
-        for start in range(0, len(batch), MOST):
-            part = batch[start : start + MOST]
+        made = _Made(self._job)
+        for part in _parts(batch):
             jobs = [each.job for each in part]
             call = scripts.enqueue(broker.keys.prefix, count=len(jobs), ask=True, jobs=jobs)
             try:
-                created, unserved = broker.persist(call)
+                enqueued = broker.persist(call)
             except BrokerUnavailable as error:
-                error.jobs = made
+                error.jobs = made.jobs
                 raise
-            self._warn_unserved(unserved)
-            made += [
-                self._job(each, created=flag) for each, flag in zip(part, created, strict=True)
-            ]
-        return made
+            self._warn_unserved(enqueued.unserved)
+            made.add(part, enqueued)
+        return made.all()
 
-    def _job(self, prepared: Prepared, *, created: bool) -> Job[Any]:
-        job, convert = prepared
-        return Job(job.job_id, self.client, convert=convert, created=created, known=True)
+    def _job(
+        self,
+        prepared: Prepared,
+        created: bool,  # noqa: FBT001 - as it is replied
+        existing: Existing | None,
+    ) -> Job[Any]:
+        """Return the job that was made, or the one that is there in its place.
+
+        Raises:
+            NotUnique: the call asked to be rejected then.
+        """
+        job_id = prepared.job.job_id
+        if existing is not None:
+            if existing.is_refusal:
+                raise NotUnique(existing.job_id, prepared.job.task)
+            job_id = existing.job_id
+        convert = prepared.convert
+        if type(convert) is Items:
+            kind = StreamJob[Any]
+            return kind(job_id, self.client, convert=convert, created=created, known=True)
+        return Job(job_id, self.client, convert=convert, created=created, known=True)
 
     def _warn_unserved(self, queues: Sequence[str]) -> None:
         """Warn that nobody will run a job now, at most once a minute per queue."""
@@ -176,6 +227,14 @@ class Producer:
                     queue,
                     queue,
                 )
+
+
+def _parts(batch: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
+    """Cut a batch into calls that are short for the server; a replacement costs it four times."""
+    is_unique = bool(batch) and " u:" in batch[0].job.lane
+    most = MOST * 2 // 5 if is_unique else MOST
+    for start in range(0, len(batch), most):
+        yield batch[start : start + most]
 
 
 def by_relevance(patterns: dict[str, Any], name: str) -> list[str]:

@@ -170,6 +170,8 @@ class Schedules:
     async def run_now(self, name: str) -> Job[Any]:
         """Make one job of a schedule now, also while it is paused; its own times do not change.
 
+        Where another job has its unique key, that one is returned.
+
         Raises:
             ScheduleNotFound: there is no such schedule.
             BrokerFull: the server is full.
@@ -190,8 +192,11 @@ class Schedules:
                 expires=definition.expires,
                 payload=definition.payload,
             )
-            if await self._ask(schedules.fire(self._prefix, count=1, fires=[fire])) == "K":
-                return Job(made, self._home.producer.client, created=True, known=True)
+            call = schedules.fire(self._prefix, count=1, fires=[fire])
+            verdict, _, other = (await self._ask(call)).partition(" ")
+            if verdict in {"K", "O"}:
+                client = self._home.producer.client
+                return Job(other or made, client, created=not other, known=True)
         raise _unsteady(name)
 
     async def next(self, name: str, n: int = 1) -> builtins.list[datetime]:

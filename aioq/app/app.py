@@ -2,16 +2,22 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, contextmanager
 from types import TracebackType
 from typing import (
     Any,
-    Concatenate,
     Literal,
     NoReturn,
     ParamSpec,
-    Protocol,
     Self,
     TypeVar,
     Unpack,
@@ -21,53 +27,43 @@ from typing import (
 
 from aioq.admin import DeadLetters
 from aioq.app import environment
+from aioq.app.batching import Batching
+from aioq.app.composing import Composing
 from aioq.app.conf import NoConf
+from aioq.app.decorators import BoundDecorator, Decorator
+from aioq.app.events import Signalling
+from aioq.app.observing import Observing
 from aioq.app.scheduling import Scheduling
 from aioq.broker.client import Client
-from aioq.context import Context
 from aioq.core import options
 from aioq.core.bucket import TokenBucket
 from aioq.core.errors import ConfigurationError
 from aioq.core.holds import limits_of
 from aioq.core.options import CallOptions, TaskOptions
 from aioq.core.settings import Settings
+from aioq.core.unique_key import UniqueKeys
 from aioq.job import Job, refuse_in_loop
 from aioq.limits import Limiter, Limits, make_limiter
 from aioq.producer import Prepared, Producer
 from aioq.queues import Queues
-from aioq.tasks import AsyncTask, Home, Signature, SyncTask, Task, coroutine_function
+from aioq.tasks import (
+    AsyncTask,
+    Home,
+    StreamTask,
+    SyncTask,
+    Task,
+    coroutine_function,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Decorator(Protocol):
-    """`@app.task(...)`: takes a function, gives a task of the same signature."""
-
-    @overload
-    def __call__(  # pyright: ignore[reportOverlappingOverload] - the first match is meant
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
-
-
-class BoundDecorator(Protocol):
-    """`@app.task(bind=True, ...)`: the context, first, is no part of the task's signature."""
-
-    @overload
-    def __call__(  # pyright: ignore[reportOverlappingOverload] - the first match is meant
-        self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[Concatenate[Context, P], R], /) -> SyncTask[P, R]: ...
 
 
 Lifespan = Callable[["Aioq"], Any]
 """An async generator function, or one that returns an async context manager; gets the app."""
 
 
-class Aioq(Scheduling):
+class Aioq(Scheduling, Batching, Composing, Observing, Signalling):
     """An application.
 
     Constructing it does no network I/O; connections open when they are first used, one pool per
@@ -124,6 +120,8 @@ class Aioq(Scheduling):
         self, function: Callable[P, Coroutine[Any, Any, R]], /
     ) -> AsyncTask[P, R]: ...
     @overload
+    def task(self, function: Callable[P, AsyncIterable[R]], /) -> StreamTask[P, R]: ...
+    @overload
     def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
     @overload
     def task(self, *, bind: Literal[True], **given: Unpack[TaskOptions]) -> BoundDecorator: ...
@@ -135,8 +133,8 @@ class Aioq(Scheduling):
         """Register a function as a task; with or without options.
 
         Args:
-            function: an `async def`, which runs in the event loop, or a `def`, which runs in a
-                thread.
+            function: an `async def`, which runs in the event loop; with `yield` in it, what it
+                yields is streamed; or a `def`, which runs in a thread.
             bind: give the function its `Context` as the first argument.
             **given: options, see the reference.
 
@@ -173,17 +171,6 @@ class Aioq(Scheduling):
                 shared = isinstance(value, Task) and value.function.__module__ == name
                 if shared and cast("Task[..., Any]", value).name not in self.tasks:
                     self._register(cast("Task[..., Any]", value))
-
-    @coroutine_function
-    def enqueue_many(
-        self, signatures: Iterable[Signature[Any]]
-    ) -> Coroutine[Any, Any, list[Job[Any]]]:
-        """Make a job of each signature, at most 250 per round trip.
-
-        Raises:
-            BrokerUnavailable: its attribute `jobs` has those already made.
-        """
-        return self._home.producer.send_many([each.prepare() for each in signatures])
 
     @coroutine_function
     def send_task(
@@ -336,8 +323,10 @@ class Aioq(Scheduling):
         if known is not None:
             return known.prepare(tuple(args), dict(kwargs or {}), call)
         definition = self._home.settle({"name": name}, {}, where=f"send_task({name!r})")
+        unique = definition.unique if call.unique is None else call.unique
+        word = UniqueKeys(name, None).word(unique, args, kwargs or {}) if unique else ""
         return self._home.producer.prepare(
-            definition, tuple(args), dict(kwargs or {}), call, lambda value: value
+            definition, tuple(args), dict(kwargs or {}), call, lambda value: value, word
         )
 
 
@@ -345,6 +334,8 @@ class Aioq(Scheduling):
 def task(  # pyright: ignore[reportOverlappingOverload] - the first match is meant
     function: Callable[P, Coroutine[Any, Any, R]], /
 ) -> AsyncTask[P, R]: ...
+@overload
+def task(function: Callable[P, AsyncIterable[R]], /) -> StreamTask[P, R]: ...
 @overload
 def task(function: Callable[P, R], /) -> SyncTask[P, R]: ...
 @overload
@@ -364,6 +355,8 @@ def make_task(
     function: Callable[..., Any], given: Mapping[str, Any], *, bind: bool, home: Home | None
 ) -> Task[..., Any]:
     """Make the right kind of task for a function."""
+    if inspect.isasyncgenfunction(function):
+        return StreamTask[..., Any](function, given, bind=bind, home=home)
     kind = AsyncTask[..., Any] if inspect.iscoroutinefunction(function) else SyncTask[..., Any]
     return kind(function, given, bind=bind, home=home)
 

@@ -3,7 +3,7 @@
 from typing import Any, NoReturn
 
 from aioq.core.errors import ConfigurationError
-from aioq.core.options import LATER, OPTION_NAMES
+from aioq.core.options import OPTION_NAMES
 from aioq.core.settings import SETTING_NAMES
 
 _CELERY = {
@@ -35,8 +35,6 @@ class NoConf:
         bare = name.removeprefix("task_")
         if name in _CELERY:
             instead = _CELERY[name]
-        elif bare in LATER:
-            instead = f"the option {bare} of the task, in a later release"
         elif name in SETTING_NAMES:
             instead = f"Settings({name}=...)"
         elif bare in OPTION_NAMES:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
-from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 
 from aioq.context import Context, local_context
 from aioq.core import options
@@ -17,11 +17,16 @@ from aioq.core.errors import ConfigurationError
 from aioq.core.holds import Holds, holds_of
 from aioq.core.options import Call, CallOptions, TaskDefinition
 from aioq.core.signature import Parameters
+from aioq.core.unique_key import UniqueKeys
 from aioq.job import Job, refuse_in_loop
 from aioq.producer import Prepared
+from aioq.tasks.composing import options_of, workflow
 from aioq.tasks.home import Home, find_home
 from aioq.tasks.marking import coroutine_function
-from aioq.tasks.signature import Signature, options_of
+from aioq.tasks.signature import Signature
+
+if TYPE_CHECKING:
+    import aioq.workflow
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,7 +46,8 @@ class Task(Generic[P, R]):
         _require_plain(function)
         self.function = function
         self.bind = bind
-        self.is_async: bool = inspect.iscoroutinefunction(function)
+        self.streams: bool = inspect.isasyncgenfunction(function)
+        self.is_async: bool = self.streams or inspect.iscoroutinefunction(function)
         self.name: str = given.get("name") or default_name(function)
         self._given = {**given, "name": self.name}
         self._default = {"executor": "loop" if self.is_async else "thread"}
@@ -81,10 +87,20 @@ class Task(Generic[P, R]):
         """What the task accepts and returns."""
         return Parameters(self.function, task=self.name, injected=Context, bind=self.bind)
 
+    @property
+    def convert(self) -> Callable[[Any], Any]:
+        """How its handles convert a plain result."""
+        return self.parameters.result
+
     @cached_property
     def holds(self) -> Holds | None:
         """Under which limits its jobs start; None where there are none."""
         return holds_of(self.definition, self.parameters.signature)
+
+    @cached_property
+    def unique_keys(self) -> UniqueKeys:
+        """What its unique jobs are known by."""
+        return UniqueKeys(self.name, self.parameters.signature)
 
     @property
     def home(self) -> Home:
@@ -99,7 +115,8 @@ class Task(Generic[P, R]):
         Args:
             **given: `countdown` (seconds) or `eta` (aware datetime): not before; `expires`
                 (seconds or aware datetime): not after; `queue`; `priority` 0-9; `job_id`: while
-                a job with this id is known, it is returned in place of a new one; `headers`.
+                a job with this id is known, it is returned in place of a new one; `headers`;
+                `unique`: True, a `Unique`, or False for a call that is not.
 
         Raises:
             ConfigurationError: an option is unknown, out of range, or contradicts another.
@@ -122,6 +139,7 @@ class Task(Generic[P, R]):
             PayloadTooLarge: see `Settings.max_payload`; nothing was sent.
             BrokerUnavailable: the server stayed away for `Settings.enqueue_timeout`.
             BrokerFull: the server is full.
+            NotUnique: another job has its unique key, and `on_conflict` is "reject".
         """
         caller = cast(
             "FrameType", inspect.currentframe()
@@ -178,19 +196,55 @@ class Task(Generic[P, R]):
 
     def job(self, job_id: str) -> Job[R]:
         """Return the handle of a job of this task; no question is asked of the server."""
-        return Job(job_id, self.home.producer.client, convert=self.parameters.result)
+        return Job(job_id, self.home.producer.client, convert=self.convert)
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:  # noqa: ANN401 - may be partial
-        """Return a signature: this call, not sent yet."""
+        """Return a signature: this call, not sent yet.
+
+        In a workflow the result of what comes before it is prepended to its arguments.
+        """
         return Signature(self, args, kwargs)
+
+    def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
+        """Return an immutable signature: in a workflow no result is prepended."""
+        return Signature(self, args, kwargs, immutable=True)
+
+    def map(self, items: Iterable[Any]) -> Signature[list[R]]:
+        """Return one call for many items: its job calls the function with each, in order.
+
+        Its result is the list of theirs.  It is one job: it is tried again, revoked and limited as
+        a whole.  In a workflow the result before it comes first in each call.
+        """
+        return Signature(self, (_listed(f"{self.name}.map", items),), {}, mapped=1)
+
+    def starmap(self, items: Iterable[Iterable[Any]]) -> Signature[list[R]]:
+        """Return one call for many items, as `map` does, each the arguments of one call."""
+        where = f"{self.name}.starmap"
+        every = [tuple(_listed(where, item)) for item in _listed(where, items)]
+        return Signature(self, (every,), {}, mapped=2)
+
+    def chunks(self, items: Iterable[Iterable[Any]], n: int) -> "aioq.workflow.Group[list[R]]":
+        """Return a group of jobs that call the function for `n` items each, as `starmap` does.
+
+        Its result is a list of lists.
+        """
+        every = _listed(f"{self.name}.chunks", items)
+        if not isinstance(n, int) or n < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            message = f"{self.name}.chunks(..., {n!r}): a chunk has at least one item"
+            raise ValueError(message)
+        parts = (every[start : start + n] for start in range(0, len(every), n))
+        return workflow().group(self.starmap(part) for part in parts)
 
     def prepare(self, args: tuple[Any, ...], kwargs: dict[str, Any], call: Call) -> Prepared:
         """Check and encode one call; see `enqueue` for what it raises."""
         parameters = self.parameters
         parameters.check(args, kwargs)
         holds = self.holds.of(args, kwargs) if self.holds else ""
+        unique = self.definition.unique if call.unique is None else call.unique
+        if unique:
+            holds = f"{self.unique_keys.word(unique, args, kwargs)} {holds}".rstrip()
         producer = self.home.producer
-        return producer.prepare(self.definition, args, kwargs, call, parameters.result, holds)
+        return producer.prepare(self.definition, args, kwargs, call, self.convert, holds)
 
     def _prepare_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[Prepared]:
         if self.call.job_id is not None:
@@ -262,6 +316,13 @@ def default_name(function: Callable[..., Any]) -> str:
     return f"{module}.{function.__qualname__}"
 
 
+def _listed(where: str, items: object) -> list[Any]:
+    if isinstance(items, Iterable):
+        return [*cast("Iterable[Any]", items)]
+    how = ", each a list of the arguments of one call" if "starmap" in where else ""
+    raise TypeError(f"{where} takes a list of items{how}; {items!r} is none")
+
+
 def _line(frame: FrameType | None) -> str:
     return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
@@ -273,9 +334,9 @@ def _require_plain(function: object) -> None:
     if not callable(function) or isinstance(function, (type, staticmethod, classmethod)):
         message = f"@task decorates functions, not {function!r}"
         raise ConfigurationError(message)
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+    if inspect.isgeneratorfunction(function):
         message = (
-            f"{function.__qualname__} is a generator; streaming tasks are not served by this "
-            "release; return a value"
+            f"{function.__qualname__} is a plain generator, which would block the event loop; a "
+            "task that streams is an async def with yield"
         )
         raise ConfigurationError(message)

@@ -23,12 +23,14 @@ from typing import Any, BinaryIO, NoReturn
 
 import msgspec
 
-from aioq.context import Context, Request, running
+from aioq.context import Context, Request, running, tell_failure
 from aioq.core import codec
+from aioq.core.inputs import calls
 from aioq.core.outcome import original, ungrouped
 from aioq.core.retry import Retry
 from aioq.core.signature import Parameters
 from aioq.tasks import Task
+from aioq.worker.inputs import over_each
 from aioq.worker.orders import LENGTH, MAIN, STARTED, Answer, Order, Raised, Reference
 from aioq.worker.soft_limit import SoftLimit, exceeded
 
@@ -81,11 +83,21 @@ def _run(asked: Order, started: Callable[[], None]) -> bytes:
         headers=decoded.headers,
     )
     running.set(context)
-    args = parameters.converters.args(decoded.args)
-    kwargs = parameters.converters.kwargs(decoded.kwargs)
-    if where.bind:
-        args.insert(0, context)
-    parameters.inject(args, kwargs, context)
+    tell_failure(decoded.inputs)
+
+    def arguments(call: codec.Payload) -> tuple[list[Any], dict[str, Any]]:
+        args = parameters.converters.args(call.args)
+        kwargs = parameters.converters.kwargs(call.kwargs)
+        if where.bind:
+            args.insert(0, context)
+        parameters.inject(args, kwargs, context)
+        return args, kwargs
+
+    if decoded.mapped:
+        function, args = over_each(function), [arguments(each) for each in calls(decoded)]
+        kwargs = dict[str, Any]()
+    else:
+        args, kwargs = arguments(decoded)
     started()
     value = _call(function, args, kwargs, asked)
     if inspect.iscoroutine(value):

@@ -47,6 +47,8 @@ class Slots(Protocol):
 
     on_ended: Callable[[Delivery], None] | None
     """Told when a job ends."""
+    suspect: Delivery | None
+    """The suspect that runs; it shares its run with no other job."""
 
 
 class Ledger(Protocol):
@@ -195,12 +197,13 @@ class Consumer:
     def _watch(self, suspect: Delivery) -> None:
         """Take no second suspect until this one has ended, so that a crash tells whose it is."""
         self._suspect = suspect
+        self._slots.suspect = suspect
         self._suspect_ended.clear()
         self._slots.on_ended = self._ended
 
     def _ended(self, delivery: Delivery) -> None:
         if delivery is self._suspect:
-            self._suspect = self._slots.on_ended = None
+            self._suspect = self._slots.suspect = self._slots.on_ended = None
             self._suspect_ended.set()
 
     @staticmethod

@@ -25,7 +25,8 @@ from aioq.core import codec
 from aioq.core.clock import from_ms
 from aioq.core.outcome import Completed, GivenBack, Outcome
 from aioq.tasks import Task
-from aioq.worker import orders
+from aioq.worker import inputs, orders
+from aioq.worker.batches import Batches
 from aioq.worker.deadlines import Deadline, Deadlines
 from aioq.worker.judge import Judge
 from aioq.worker.link import Link
@@ -74,6 +75,13 @@ class Executor:
         self._running: dict[Job, tuple[Delivery, Context]] = {}
         self._abandoned: dict[Job, Context] = {}
         self._deadlines = Deadlines()
+        self._batches = Batches(
+            threads=threads,
+            deadlines=self._deadlines,
+            room=lambda: self.room,
+            cancel=self._cancel,
+            note=broker.update,
+        )
         self._loop = asyncio.get_running_loop()
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -84,6 +92,8 @@ class Executor:
         self._hurry = asyncio.Event()
         self.on_ended: Callable[[Delivery], None] | None = None
         """Told when a job ends or is abandoned."""
+        self.suspect: Delivery | None = None
+        """The job that a crash may be the fault of; it is put into no batch with others."""
 
     def prepare(self, tasks: Mapping[str, Task[..., Any]]) -> None:
         """Compile the tasks, so that a mistake shows at the start and not at the first job.
@@ -95,7 +105,9 @@ class Executor:
         for name, task in tasks.items():
             if task.definition.executor == "process":
                 orders.reference(task)
-            self._plans[name.encode()] = Plan.of(task, settings.result_expires)
+            plan = self._plans[name.encode()] = Plan.of(task, settings.result_expires)
+            if plan.is_batch:
+                self._batches.prepare(plan, concurrency=self._concurrency)
 
     @property
     def room(self) -> int:
@@ -145,8 +157,10 @@ class Executor:
             self._send_away(delivery, self._judge.unknown(delivery))
             return
         if plan.holds is not None and not gated:
-            self._send_away(delivery, self._judge.ungated(plan, plan.holds, delivery))
-            return
+            if delivery.payload[:1] == codec.USUAL:
+                self._send_away(delivery, self._judge.ungated(plan, plan.holds, delivery))
+                return
+            plan = inputs.Ungated(*plan)
         context = self._context(plan, delivery, queue)
         job = self._loop.create_task(self._run(plan, delivery, context))
         self._running[job] = delivery, context
@@ -184,19 +198,25 @@ class Executor:
 
     async def _run(self, plan: Plan, delivery: Delivery, context: Context) -> None:
         try:
-            payload = codec.decode_payload(delivery.payload)
-            context.headers = payload.headers
-            running.set(context)
-            if plan.is_plain:
+            if plan.is_plain and delivery.payload[:1] == codec.USUAL:
+                payload = codec.decode_payload(delivery.payload)
+                context.headers = payload.headers
+                running.set(context)
                 args, kwargs = plan.arguments(payload, context)
                 result = plan.encode(await plan.function(*args, **kwargs))
             else:
-                result = await self._call(plan, delivery, payload, context)
+                result = await self._call(plan, delivery, context)
+            memo = context._link.memo  # noqa: SLF001 # pyright: ignore - a call more for every job
+            if memo is not None:
+                memo.check_end()
             outcome: Outcome = Completed(result, plan.keep_ms)
         except (KeyboardInterrupt, GeneratorExit):  # the end of the loop, and no word of the task
             raise
         except BaseException as error:  # noqa: BLE001 - a task may raise anything
             outcome = self._failed(plan, delivery, context, error)
+        reports = context._link.reports  # noqa: SLF001 # pyright: ignore - as above
+        if reports is not None:
+            await reports.finished()  # pyright: ignore - as above
         if context.cancel_reason is None:
             self._settle(delivery, outcome)
         elif self._counts(context):
@@ -218,10 +238,16 @@ class Executor:
         """Whether the word of the job that runs here counts: it is ours, and not abandoned."""
         return context.cancel_reason != "lease lost" and asyncio.current_task() in self._running
 
-    async def _call(
-        self, plan: Plan, delivery: Delivery, payload: codec.Payload, context: Context
-    ) -> bytes:
-        """Call a task in another place than the event loop, or within limits."""
+    async def _call(self, plan: Plan, delivery: Delivery, context: Context) -> bytes:
+        """Call a task in another place than the event loop, within limits, or in a workflow."""
+        plan, payload = await inputs.read(self._broker, plan, delivery)
+        context.headers = payload.headers
+        running.set(context)
+        if plan.is_batch:
+            alone = delivery is self.suspect
+            return plan.encode(
+                await self._batches.run(plan, delivery, payload, context, alone=alone)
+            )
         job = asyncio.current_task()
         assert job is not None  # noqa: S101 - narrows the type
         deadlines: list[Deadline] = []
@@ -254,9 +280,8 @@ class Executor:
         self, plan: Plan, delivery: Delivery, payload: codec.Payload, context: Context, turn: Turn
     ) -> bytes:
         if plan.executor == "process":
-            return await self._processes.run(
-                plan.task, delivery.payload, turn=turn, context=context
-            )
+            whole = inputs.for_process(payload, delivery.payload)
+            return await self._processes.run(plan.task, whole, turn=turn, context=context)
         args, kwargs = plan.arguments(payload, context)
         call = partial(plan.function, *args, **kwargs)
         return plan.encode(await self._threads.run(call, turn=turn, context=context))
@@ -342,6 +367,8 @@ class Executor:
         """Wait for the jobs within the grace, then cancel them; an error leaves them none."""
         try:
             if exc_type is None and self._running:
+                if not self._hurry.is_set():  # or it would begin what is then cancelled
+                    self._batches.hurry()
                 ended = asyncio.ensure_future(asyncio.wait(self._running))
                 hurried = asyncio.ensure_future(self._hurry.wait())
                 either = asyncio.FIRST_COMPLETED

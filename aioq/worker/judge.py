@@ -31,7 +31,9 @@ from aioq.core.outcome import (
     original,
 )
 from aioq.core.retry import Reject, Retry, Snooze
+from aioq.core.suspend import suspend_in
 from aioq.worker import orders
+from aioq.worker.inputs import NotAdmitted
 from aioq.worker.plan import Plan
 from aioq.worker.task_process import Died, NoProcess
 from aioq.worker.turn import NotStarted
@@ -40,6 +42,10 @@ log: logging.Logger = logging.getLogger("aioq.worker")
 
 _PAUSE = "+1000"
 """Milliseconds until a job for which there was no process is tried again."""
+
+
+def _is_request(error: BaseException) -> bool:
+    return isinstance(error, (Retry, Snooze, Reject)) or suspend_in(error) is not None
 
 
 class UnknownTask(AioqError):
@@ -66,10 +72,12 @@ class Judge:
         log.warning("Job %s is given back: %s.", delivery.job_id.decode(), error)
         return self._unserved(error)
 
-    def ungated(self, plan: Plan, holds: Holds, delivery: Delivery) -> Outcome:
+    def ungated(
+        self, plan: Plan, holds: Holds, delivery: Delivery, call: codec.Payload | None = None
+    ) -> Outcome:
         """Judge a job that came past the gates of its task's limits, as one sent by name does."""
         try:
-            args, kwargs = plan.given(codec.decode_payload(delivery.payload))
+            args, kwargs = plan.given(call or codec.decode_payload(delivery.payload))
             return Parked(holds.of(args, kwargs))
         except codec.NewerPayload as error:
             return self._unserved(error)
@@ -89,6 +97,8 @@ class Judge:
                 return outcome
         if isinstance(error, codec.NewerPayload):
             return self._unserved(error)
+        if isinstance(error, NotAdmitted) and plan.holds is not None:
+            return self.ungated(plan, plan.holds, delivery, error.call)
         if isinstance(error, Died):
             return self._crashed(plan, delivery, error)
         if isinstance(error, NoProcess):  # no fault of the job's
@@ -120,7 +130,7 @@ class Judge:
             return GivenBack() if is_cancelled else None
         # What breaks while a job is torn down is not its own error, and must use no retry.  What
         # it asks for by itself is granted.  At most once, an error is an end.
-        if is_cancelled or (plan.acks_late and not isinstance(error, (Retry, Snooze, Reject))):
+        if is_cancelled or (plan.acks_late and not _is_request(error)):
             has_started = not isinstance(error, NotStarted)
             return decide_interrupted(plan.name, acks_late=plan.acks_late, has_started=has_started)
         return None

@@ -60,6 +60,7 @@ class LeaseKeeper:
         lease: float,
         queues: Sequence[str],
         limits: Iterable[Limit],
+        events: bool = False,
         presence: Callable[[], bytes],
     ) -> None:
         self._broker = broker
@@ -67,6 +68,7 @@ class LeaseKeeper:
         self._lease = lease
         self._queues = queues
         self._limits = list(limits)
+        self._events = events
         self._presence = presence
         self._loop = asyncio.get_running_loop()
         self._turned = time.monotonic()
@@ -97,6 +99,7 @@ class LeaseKeeper:
             self._broker.keys.prefix,
             worker=name,
             lease_ms=milliseconds(self._lease),
+            events=self._events,
             limits=self._limits,
         )
         await self._broker.persist(call, patience=patience)

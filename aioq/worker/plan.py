@@ -11,7 +11,8 @@ from aioq.core.holds import Holds
 from aioq.core.options import Executor
 from aioq.core.retry import RetryPolicy
 from aioq.core.signature import Parameters
-from aioq.tasks import Task
+from aioq.tasks import BatchTask, Task
+from aioq.worker.streaming import streaming
 
 
 class Plan(NamedTuple):
@@ -34,6 +35,8 @@ class Plan(NamedTuple):
     """Whether it runs in the event loop and without time limits, as most do."""
     holds: Holds | None = None
     """Under which limits its jobs start; None where there are none."""
+    is_batch: bool = False
+    """Whether one call takes many of its jobs."""
 
     @classmethod
     def of(cls, task: Task[..., Any], result_expires: float) -> "Plan":
@@ -48,7 +51,7 @@ class Plan(NamedTuple):
         return cls(
             task=task,
             name=task.name,
-            function=task.function,
+            function=streaming(task.function) if task.streams else task.function,
             parameters=task.parameters,
             executor=definition.executor,
             retry_policy=definition.retry_policy,
@@ -60,8 +63,10 @@ class Plan(NamedTuple):
             soft_time_limit=definition.soft_time_limit,
             is_plain=definition.executor == "loop"
             and definition.time_limit is None
-            and definition.soft_time_limit is None,
+            and definition.soft_time_limit is None
+            and not isinstance(task, BatchTask),
             holds=task.holds,
+            is_batch=isinstance(task, BatchTask),
         )
 
     def arguments(

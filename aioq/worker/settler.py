@@ -24,6 +24,7 @@ from aioq.core.outcome import (
     Outcome,
     Parked,
     Retried,
+    Suspended,
     Unserved,
 )
 from aioq.core.retry import reconnect_delay
@@ -159,6 +160,8 @@ def _settlement(delivery: Delivery, outcome: Outcome) -> Settlement:
         argument, value = outcome.patience_ms, outcome.error
     elif isinstance(outcome, Parked):
         argument, value = outcome.holds, b""
+    elif isinstance(outcome, Suspended):
+        argument, value = outcome.due, outcome.names.encode()
     elif isinstance(outcome, Buried):
         argument, value = "", codec.with_reason(outcome.error, outcome.reason)
     else:  # Crashed

@@ -310,6 +310,7 @@ class _Services:
             lease=settings.lease,
             queues=worker.queues,
             limits=[Limit(name, task.definition.crash_limit) for name, task in app.tasks.items()],
+            events=settings.events,
             presence=worker.presence,
         )
         self.lanes = Lanes(worker.weights or worker.queues)
