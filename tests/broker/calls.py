@@ -122,4 +122,4 @@ def recover(
 
 def revoke(place: Place, *job_ids: str, at_once: bool = False, keep_ms: int = 0) -> list[bool]:
     call = scripts.revoke(place.prefix, at_once=at_once, keep_ms=keep_ms, job_ids=job_ids)
-    return place.run(call)
+    return [bool(flag & 1) for flag in place.run(call)]

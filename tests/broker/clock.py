@@ -14,7 +14,7 @@ from tests.broker.place import CLOCK, START, Place
 
 _NOW = (files("aioq.broker") / "lua" / "include" / "now.lua").read_text("utf-8")
 _ANCHOR = "local prefix = KEYS[1]\n"
-_ADD = "'*', 'j'"
+_ADD = "'*', "
 _MOVABLE = f"""
 local now_ms = tonumber(redis.call('GET', prefix .. '{CLOCK}'))
 local time = {{ math.floor(now_ms / 1000), now_ms % 1000 * 1000 }}
@@ -48,5 +48,5 @@ def _load(name: str) -> Script:
     source = scripts.read(name)
     if _NOW in source or _ADD in source:  # first of all: an entry id needs the time too
         source = source.replace(_NOW, "").replace(_ANCHOR, _ANCHOR + _MOVABLE)
-        source = source.replace(_ADD, "now_ms .. '-*', 'j'")
+        source = source.replace(_ADD, "now_ms .. '-*', ")
     return Script(name, source, hashlib.sha1(source.encode()).hexdigest())  # noqa: S324 - Redis's

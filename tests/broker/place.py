@@ -50,6 +50,9 @@ FIELDS = {
     "m": "mark",
     "p": "progress",
     "w": "waiters",
+    "j": "needs",
+    "z": "plan",
+    "v": "culprit",
 }
 """What tests call the fields of a record."""
 VALUE = "value"
@@ -206,7 +209,7 @@ def dumped(keys: Mapping[str, Key]) -> State:
     entries = {
         (name.removeprefix("s:"), entry_id.decode()): fields[1].decode()
         for name, key in keys.items()
-        if key.type == "stream"
+        if name.startswith("s:")
         for entry_id, fields in key.value[0]
     }
     found: State = {}

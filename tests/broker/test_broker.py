@@ -27,7 +27,7 @@ async def test_what_one_turn_enqueues_travels_in_few_calls_in_its_order(place: P
         before = calls_of(place, "evalsha")
         names = [f"{n:04}" for n in range(1000)]
         made = await asyncio.gather(*(broker.enqueue(new_job(name)) for name in names))
-        assert all(created for created, _ in made)
+        assert all(created for created, *_ in made)
         assert calls_of(place, "evalsha") - before <= 6
     found = [each.job_id.decode() for _ in range(5) for each in deliver(place)]
     assert found == ["first", *names]
@@ -44,7 +44,7 @@ async def test_each_caller_of_a_turn_gets_its_own_answer(place: Place) -> None:
             new_job("mine", nonce="n1"),
         ]
         made = await asyncio.gather(*map(broker.enqueue, jobs))
-        assert [created for created, _ in made] == [True, False, True, True]
+        assert [created for created, *_ in made] == [True, False, True, True]
 
 
 async def test_a_caller_that_is_cancelled_does_not_take_its_job_back(place: Place) -> None:
@@ -67,9 +67,9 @@ async def test_closing_waits_for_what_was_enqueued(place: Place) -> None:
 
 async def test_who_serves_a_queue_is_asked_now_and_then(place: Place) -> None:
     async with broker_on(place) as broker:
-        assert await broker.enqueue(new_job("a")) == (True, ["default"])
-        assert await broker.enqueue(new_job("b")) == (True, [])
-        assert await broker.enqueue(new_job("c", lane="mail:5")) == (True, ["mail"])
+        assert await broker.enqueue(new_job("a")) == (True, ["default"], None)
+        assert await broker.enqueue(new_job("b")) == (True, [], None)
+        assert await broker.enqueue(new_job("c", lane="mail:5")) == (True, ["mail"], None)
 
 
 async def test_a_full_server_is_told_to_every_caller_at_once(place: Place) -> None:

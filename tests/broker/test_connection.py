@@ -192,7 +192,7 @@ async def test_enqueues_of_one_turn_share_one_call_and_one_fate(place: Place) ->
         await broker.connect()
         proxy.cut_after(0)
         made = await asyncio.gather(*(broker.enqueue(new_job(str(n))) for n in range(100)))
-        assert all(created for created, _ in made)
+        assert all(created for created, *_ in made)
         assert proxy.accepted == 2
     assert len(deliver(place)) == 100
 

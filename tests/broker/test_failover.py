@@ -53,7 +53,7 @@ async def run_a_job(broker: Broker, job_id: str = "a") -> None:
     await broker.persist(registered, patience=20)
     beaten = beat(prefix, worker="w1", lease_ms=60_000, presence=b"", queues=["default"])
     assert (await broker.run(beaten)).alive
-    created, _ = await broker.enqueue(new_job(job_id))
+    created, *_ = await broker.enqueue(new_job(job_id))
     assert (await broker.enqueue(new_job(f"{job_id} too", due="+9000")))[0]
     fetched = await broker.fetch("w1", room=9, keep_ms=0, lanes=lanes)
     assert (created, [each.job_id.decode() for each in fetched.deliveries]) == (True, [job_id])

@@ -357,6 +357,24 @@ DAMAGES = [
         GONE,
     ),
     Damage(
+        "lock-left",
+        ("SET {p}un:k ghost",),
+        "the unique key un:k is held by job ghost, which has ended or does not know",
+        GONE,
+    ),
+    Damage(
+        "lock-left",
+        ("SET {p}un:k done",),
+        "the unique key un:k is held by job done, which has ended or does not know",
+        GONE,
+    ),
+    Damage(
+        "lock-left",
+        ("SET {p}un:k queued",),
+        "the unique key un:k is held by job queued, which has ended or does not know",
+        GONE,
+    ),
+    Damage(
         "epoch-left",
         ("HSET {p}e ghost 3",),
         "a lost reply of worker ghost is noted, which has no lease",
@@ -553,11 +571,6 @@ async def test_what_a_newer_release_may_have_written_is_left_alone(
     assert finding.text == text
     assert finding.remedy.startswith("left alone: a newer release may have written it")
     assert busy.snapshot().keys() == before
-
-
-async def test_jobs_that_wait_for_other_jobs_are_left_to_a_later_release(busy: Place) -> None:
-    break_(busy, "HSET {p}j:w s w t add n 1")
-    assert (await examine(busy, repair=True)).findings == []
 
 
 async def test_where_an_index_is_no_index_the_rest_is_not_checked(busy: Place) -> None:

@@ -9,9 +9,9 @@ from aioq.broker import schedules
 from aioq.broker.schedules import Change, Due, DueSchedule, Fire, Read, Reconciled
 from aioq.core.errors import BrokerFull
 from aioq.core.recurring import version_of
-from tests.broker.calls import deliver, fetch, outcome, settle
+from tests.broker.calls import deliver, enqueue, fetch, outcome, settle
 from tests.broker.clock import Clock
-from tests.broker.place import CURRENT, START, Place, record, without
+from tests.broker.place import CURRENT, START, Place, new_job, record, without
 
 pytestmark = pytest.mark.broker
 
@@ -217,6 +217,25 @@ def test_several_occurrences_of_one_schedule_go_in_one_call(place: Place, clock:
     assert send(place, *chain) == "LKK"
     assert len(place.dump()["s:default:5"]) == 3
     assert place.dump()["cz"] == {"x": START + 4 * MINUTE}
+
+
+def test_an_occurrence_whose_unique_key_is_held_makes_no_job_and_is_noted(
+    place: Place, clock: Clock
+) -> None:
+    lane = "default:5 u:dr::add:k"
+    bring(place, of())
+    enqueue(place, new_job("holder", lane=lane))
+    clock.advance(MINUTE)
+
+    assert send(place, fire(lane=lane)) == "O"
+    assert send(place, fire(lane=lane, op="n", job_id="by-hand")) == "O holder"
+
+    dump = place.dump()
+    assert {name for name in dump if name.startswith("j:")} == {"j:holder"}
+    at = START + MINUTE
+    assert history(place) == [f"o {at} {at} holder"] * 2
+    assert dump["cz"] == {"x": START + 2 * MINUTE}
+    assert send(place, fire(lane=lane)) == "L"
 
 
 def test_a_definition_that_has_changed_is_not_fired(place: Place, clock: Clock) -> None:

@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from aioq.broker import fsck, keys, letters, limits, queues, schedules, scripts
+from aioq.broker import (
+    fsck,
+    keys,
+    letters,
+    limits,
+    memos,
+    plans,
+    queues,
+    schedules,
+    scripts,
+    streams,
+)
 from aioq.broker.resp import ReplyError
 from aioq.broker.scripts import Call
 from aioq.core.record import Stored
@@ -21,7 +32,15 @@ from tests.broker.place import Place, broker_on, new_job
 FOLDER = files("aioq.broker") / "lua"
 IN_USE = sorted(file.name[:-4] for file in FOLDER.iterdir() if file.name.endswith(".lua"))
 """What workers and clients call."""
-ASIDE = {"fsck": fsck, "limits": limits, "queues": queues, "schedules": schedules}
+ASIDE = {
+    "durable": memos,
+    "fsck": fsck,
+    "limits": limits,
+    "queues": queues,
+    "schedules": schedules,
+    "streams": streams,
+    "workflows": plans,
+}
 """Folders of scripts, and where their stubs are."""
 NAMES = [
     *IN_USE,
@@ -35,12 +54,14 @@ OWN = {name: (FOLDER / f"{name}.lua").read_text("utf-8") for name in NAMES} | {
 LETTERS = {state.value for state in Stored} | {"v", "p"}
 """The values of the fields `s` and `m`, which stand beside them."""
 ITEMS: dict[str, type[Any]] = {
+    "durable/start": memos.NewChild,
     "enqueue": scripts.NewJob,
     "fsck/gates": fsck.Member,
     "fsck/keys": fsck.KeyCheck,
     "limits/acquire": limits.Ticket,
     "limits/declare": limits.Numbers,
     "register": scripts.Limit,
+    "workflows/plan": plans.NewNode,
     "schedules/fire": schedules.Fire,
     "schedules/reconcile": schedules.Change,
     "settle": scripts.Settlement,

@@ -87,7 +87,9 @@ class Slot:
         self.is_frozen = False
 
 
-def worker(folder: Path, url: str, *, lease: float, concurrency: int) -> Callable[[str], Life]:
+def worker(
+    folder: Path, url: str, *, lease: float, concurrency: int, app: str = "tests.chaos.app:app"
+) -> Callable[[str], Life]:
     """Return what starts a worker under a name: the command itself."""
     settings = {
         "AIOQ_URL": url,
@@ -96,7 +98,7 @@ def worker(folder: Path, url: str, *, lease: float, concurrency: int) -> Callabl
         "AIOQ_CONCURRENCY": str(concurrency),
         "AIOQ_STARTUP_TIMEOUT": "none",
     }
-    command = [sys.executable, "-m", "aioq", "worker", "tests.chaos.app:app"]
+    command = [sys.executable, "-m", "aioq", "worker", app]
     return lambda name: Life(name, folder, command, environment(settings))
 
 

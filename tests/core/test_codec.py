@@ -179,8 +179,8 @@ def test_bytes_that_are_no_payload_are_damaged(data: bytes) -> None:
 
 @given(st.binary(max_size=60))
 def test_a_payload_of_a_newer_format_is_said_to_be_newer(data: bytes) -> None:
-    with pytest.raises(NewerPayload, match="has format 2, this worker reads format 1"):
-        codec.decode_payload(b"\x02" + data + b"\x00")
+    with pytest.raises(NewerPayload, match="has format 3, this worker reads formats up to 2"):
+        codec.decode_payload(b"\x03" + data + b"\x00")
 
 
 @given(st.data(), st.sampled_from(COMPRESSIONS))

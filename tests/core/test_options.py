@@ -11,11 +11,6 @@ from aioq.core import options
 from aioq.core.errors import ConfigurationError
 from aioq.core.options import Call, CallOptions, TaskDefinition, TaskOptions
 
-LATER = {
-    "unique": True,
-}
-"""What api.md promises and this release does not serve yet."""
-
 
 def define(**given: Any) -> TaskDefinition:  # noqa: ANN401 - any option
     return options.define({"name": "pkg.add", **given}, where="task pkg.add")
@@ -107,16 +102,6 @@ def test_a_value_that_is_wrong_is_named_with_its_option(given_: dict[str, Any], 
 def test_retry_kwargs_that_are_no_mapping_are_named() -> None:
     with pytest.raises(ConfigurationError, match="retry_kwargs=3"):
         define(retry_kwargs=3)
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_an_option_of_a_later_release_is_refused_by_name_and_never_ignored(name: str) -> None:
-    said = rf"^task pkg\.add: the option {name}=.* is not served by this release .*leave it out"
-    with pytest.raises(ConfigurationError, match=said):
-        define(**{name: LATER[name]})
-    said = rf"^pkg\.add\.options: the option {name}=.* is not served by this release"
-    with pytest.raises(ConfigurationError, match=said):
-        call(**{name: LATER[name]})
 
 
 @pytest.mark.parametrize(

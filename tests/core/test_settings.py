@@ -25,6 +25,7 @@ VALUES: dict[str, tuple[Any, Any, Any]] = {
     "enqueue_timeout": (0.5, 2.0, 3.0),
     "startup_timeout": (1.0, 2.0, 3.0),
     "allow_eviction": (True, False, True),
+    "events": (False, True, False),
     "concurrency": (1, 2, 3),
     "queues": (("a", "b"), ("c",), ("d", "e")),
     "threads": (1, 2, 3),

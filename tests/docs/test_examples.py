@@ -9,9 +9,13 @@ import pytest
 from .snippets import ROOT
 
 SHOWN_IN = {
+    "batch_index": "batches",
+    "durable_order": "durable-steps",
     "schedules": "scheduling",
     "rate_limits": "rate-limiting",
     "fair_tenants": "priorities-and-fairness",
+    "unique_jobs": "unique-jobs",
+    "stream_tokens": "streaming",
 }
 
 

@@ -20,7 +20,6 @@ from .snippets import PAGES, ROOT
 
 _TABLES = runpy.run_path(str(ROOT / "docs/_ext/tables.py"))
 expand: Callable[[str], str] = _TABLES["expand"]
-LATER: dict[str, str] = _TABLES["LATER"]
 GENERATED: dict[str, object] = _TABLES["GENERATED"]
 
 
@@ -58,10 +57,10 @@ def test_every_setting_is_documented() -> None:
 
 
 def test_every_option_is_documented() -> None:
-    """Options of tasks and calls, served and refused."""
+    """Options of tasks and of calls."""
     documented = rows(page("task-options"))
 
-    known = {*options.OPTION_NAMES, *options.CALL_NAMES, *LATER, "bind"}
+    known = {*options.OPTION_NAMES, *options.CALL_NAMES, "bind"}
     assert known <= documented.keys()
     assert all(all(documented[name]) for name in known)
 

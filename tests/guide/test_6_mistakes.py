@@ -93,7 +93,7 @@ def test_a_url_that_cannot_be_read_is_named(url: str) -> None:
 @pytest.mark.parametrize(
     ("option", "complaint"),
     [
-        ({"unique": True}, r"option unique=True is not served by this release"),
+        ({"unique": "user"}, r"unique='user' is wrong: it is True, False or a Unique"),
         ({"rate_limit": "fast"}, r"rate_limit='fast' is wrong: a rate is text such as"),
         ({"max_concurrency": 0}, r"max_concurrency=0 is wrong"),
         ({"rate_limit_name": "stripe"}, r"rate_limit_name='stripe' names one rate limit"),

@@ -58,6 +58,7 @@ def _heartbeat_from_the_loop(patch: pytest.MonkeyPatch) -> None:
 
 
 SETTLE = "tests/broker/test_settle.py"
+PLANS = "tests/broker/test_plans.py"
 REAP = "tests/broker/test_reap.py"
 FETCH = "tests/broker/test_fetch.py"
 LEASES = "tests/worker/test_leases.py"
@@ -228,7 +229,7 @@ MUTANTS = (
     Mutant(
         "slot not released by a revoke at once",
         (EVERY_END,),
-        (("revoke", "      release(job_id, record[HOLDS])\n", ""),),
+        (("revoke", "    release(job_id, record[HOLDS])\n", ""),),
     ),
     Mutant(
         "token taken without a start",
@@ -305,6 +306,64 @@ MUTANTS = (
         "leaked slot not found",
         ("tests/broker/test_fsck_gates.py",),
         (("fsck/gates", "  found('slot-leaked', job_id, slot, function()", "  pcall(function()"),),
+    ),
+    Mutant(
+        "body begun with a member missing",
+        (PLANS,),
+        (
+            (
+                "settle",
+                "record.gathered < record.needs then",
+                "record.gathered < record.needs - 1 then",
+            ),
+        ),
+    ),
+    Mutant(
+        "failure of a member told to nobody",
+        (PLANS,),
+        (
+            (
+                "settle",
+                "return fail(record, index, from, state, value)",
+                "return",
+            ),
+        ),
+    ),
+    Mutant(
+        "rest of a large workflow forgotten",
+        (PLANS,),
+        (("fetch", "follow(call('EXISTS', prefix .. 'gl') == 1)", "follow(false)"),),
+    ),
+    Mutant(
+        "plan never given up",
+        (PLANS,),
+        (("beat", "call('RPUSH', prefix .. 'gl', 'x ' .. root .. ' 0')", ""),),
+    ),
+    Mutant(
+        "unique key given back by whoever ends",
+        ("tests/broker/test_unique.py",),
+        (("settle", "if call('GET', lock) == job_id then", "if true then"),),
+    ),
+    Mutant(
+        "unique key kept for ever",
+        ("tests/broker/test_unique.py",),
+        (("settle", "    release_unique(job_id, rest)\n", ""),),
+    ),
+    Mutant(
+        "memo written by a delivery that was taken over",
+        ("tests/broker/test_durable.py",),
+        (
+            (
+                "durable/note",
+                "if not is_current(record, entry_id) then return { -1, '' } end",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "items written by a delivery that was taken over",
+        ("tests/broker/test_streams.py",),
+        (("streams/emit", " or record[2] ~= entry_id then", " then"),),
     ),
 )
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}

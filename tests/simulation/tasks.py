@@ -16,6 +16,7 @@ from aioq.core.outcome import (
     Outcome,
     Parked,
     Retried,
+    Suspended,
     Unserved,
     decide,
     decide_interrupted,
@@ -128,6 +129,8 @@ def settlement(delivery: Delivery, outcome: Outcome) -> Settlement:
         argument, value = outcome.patience_ms, outcome.error
     elif isinstance(outcome, Parked):
         argument, value = outcome.holds, b""
+    elif isinstance(outcome, Suspended):
+        argument, value = outcome.due, outcome.names.encode()
     else:
         argument, value = "", outcome.error
     return Settlement(delivery.job_id, delivery.entry_id, outcome.op, argument, value)

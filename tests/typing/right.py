@@ -1,29 +1,40 @@
 """What a type checker must understand: checked by pyright, never run."""
 
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, assert_type
 
 from aioq import (
     CONTEXT,
     Aioq,
+    BatchContext,
     Concurrency,
     Context,
     DeadLetter,
+    GroupWorkflow,
+    ItemStream,
     Job,
     JobInfo,
     JobState,
+    JobUpdate,
     LimitInfo,
     Occurrence,
     Progress,
+    Revoked,
     ScheduleInfo,
     Settings,
     Signature,
+    StreamJob,
     TaskFailed,
     TokenBucket,
+    Unique,
+    Workflow,
+    chain,
+    chord,
     crontab,
     current_job,
     every,
+    group,
     task,
 )
 
@@ -139,6 +150,8 @@ async def enqueueing() -> None:
 
 async def with_options() -> None:
     later = add.options(countdown=60, priority=9, queue="q", expires=300, job_id="id")
+    once = add.options(unique=Unique(key=7, for_=60, until="start", on_conflict="replace"))
+    assert_type(await once.options(unique=False).enqueue(1), Job[int])
     assert_type(await later.enqueue(1), Job[int])
     assert_type(await later.options(eta=datetime(2030, 1, 1, tzinfo=UTC)).enqueue(1), Job[int])
     assert_type(await later.enqueue_many([(1,)]), list[Job[int]])
@@ -160,6 +173,33 @@ async def signatures() -> None:
     assert_type(await signature.delay(), Job[int])
     assert_type(await signature.apply_async(queue="q"), Job[int])
     assert_type(await app.enqueue_many([signature, pay.s()]), list[Job[Any]])
+
+
+async def workflows() -> None:
+    steps = add.s(1) | pay.s() | total.s()
+    assert_type(await steps.enqueue(), Workflow[int])
+    assert_type(await (await (add.s(1) | pay.s("EUR")).delay()).result(), str)
+    assert_type(await chain(add.s(1), add.s(2), render.s(width=1)).enqueue(), Workflow[bytes])
+    assert_type(chain(add.s(1)), Signature[int])
+    many = await group(add.s(i) for i in range(3)).set(queue="q").enqueue()
+    assert_type(many, GroupWorkflow[int])
+    assert_type(await many.result(), list[int])
+    async for one in many:
+        assert_type(one, int)
+    assert_type(await many.progress(), Progress)
+    mixed = await group(add.s(1), pay.s(1), on_failure="collect").apply_async(priority=3)
+    assert_type(await mixed.result(), list[int | str])
+    assert_type(await chord([add.s(1)], shared.s()).on_error(nothing.si()).enqueue(), Workflow[str])
+    assert_type(await (await add.map([1]).enqueue()).result(), list[int])
+    assert_type(await (await add.chunks([(1, 2)], 10).enqueue()).result(), list[list[int]])
+    assert_type(add.si(1, y=2), Signature[int])
+    graph = app.graph({"a": add.s(1), "b": group(add.s()).after("a")})
+    assert_type(await (await graph.enqueue()).result(), dict[str, Any])
+    assert_type((group(add.s(1)) | total.s()).enqueue_sync(), Workflow[int])
+
+
+def cleaning_up(ctx: Context) -> None:
+    assert_type(ctx.error, TaskFailed | Revoked | None)
 
 
 async def results() -> None:
@@ -239,3 +279,124 @@ async def errors() -> None:
     except TaskFailed as error:
         assert_type(error.exc_type, str)
         assert_type(error.traceback, str)
+
+
+@app.batch_task(size=10, wait=0.1, max_retries=5)
+async def index(pages: list[str]) -> list[int]:
+    return [len(page) for page in pages]
+
+
+@app.batch_task()
+async def index_or_fail(
+    pages: list[str], ctx: BatchContext = CONTEXT
+) -> list[int | Exception | None]:
+    return [None for _ in pages]
+
+
+@app.batch_task(bind=True, queue="mail")
+async def index_bound(self: BatchContext, pages: list[str]) -> list[float | BaseException]:
+    assert_type(self.jobs, tuple[Context, ...])
+    return [ValueError() for _ in pages]
+
+
+@app.batch_task(size=3)
+def index_in_a_thread(pages: list[bytes]) -> tuple[bool, ...]:
+    return tuple(True for _ in pages)
+
+
+async def batches() -> None:
+    assert_type(await index.enqueue("a"), Job[int])
+    assert_type(await index.enqueue_many([("a",)]), list[Job[int]])
+    assert_type(await index(["a", "b"]), list[int])
+    assert_type(await (await index_or_fail.options(priority=9).enqueue("a")).result(), int | None)
+    assert_type(index_bound.enqueue_sync("a"), Job[float])
+    assert_type(index_in_a_thread([b"a"]), list[bool])
+    assert_type(index_in_a_thread.job("id"), Job[bool])
+    assert_type(index.s("a"), Signature[int])
+
+
+# Tasks that stream
+
+
+@app.task
+async def tell(story: str, *, pace: float = 0) -> AsyncIterator[str]:
+    yield story
+
+
+@app.task(bind=True, queue="slow")
+async def count(self: Context, n: int) -> AsyncGenerator[int, None]:
+    yield n
+
+
+@task
+async def shared_stream() -> AsyncIterator[bytes]:
+    yield b""
+
+
+@task(priority=9)
+async def shared_stream_with_options(n: int) -> AsyncIterator[float]:
+    yield n
+
+
+async def streams() -> None:
+    job = await tell.enqueue("a", pace=1)
+    assert_type(job, StreamJob[str])
+    assert_type(job.stream(), ItemStream[str])
+    async for word in job.stream(after="1-2"):
+        assert_type(word, str)
+    assert_type(await job.result(), None)
+    assert_type(job.stream().position, str | None)
+    assert_type(await count.enqueue(1), StreamJob[int])
+    assert_type(count.job("id").stream(), ItemStream[int])
+    assert_type(await count.options(priority=1).enqueue(1), StreamJob[int])
+    assert_type(await count.enqueue_many([(1,)]), list[StreamJob[int]])
+    assert_type(count.enqueue_sync(1), StreamJob[int])
+    assert_type(await shared_stream.delay(), StreamJob[bytes])
+    assert_type(await shared_stream_with_options.apply_async((1,)), StreamJob[float])
+    assert_type(tell.s("a"), Signature[None])
+    assert_type(app.job("id").stream(), ItemStream[Any])
+    async for number in tell("a"):
+        assert_type(number, str)
+
+
+# Durable tasks, and events
+
+
+def charge(amount: int) -> str:
+    return str(amount)
+
+
+async def refund(amount: int, *, reason: str = "") -> float:
+    return -float(amount or len(reason))
+
+
+@app.task
+async def order(amount: int, ctx: Context = CONTEXT) -> list[int]:
+    assert_type(await ctx.step("charge", charge, amount), str)
+    assert_type(await ctx.step("refund", refund, amount, reason="late"), float)
+    assert_type(await ctx.step("nothing", lambda: None), None)
+    assert_type(await ctx.sleep(3600, name="an-hour"), None)
+    assert_type(await ctx.wait_event("paid", timeout=60, name="second"), Any)
+    async with ctx.group() as children:
+        one = children.start(add.s(1, 2))
+        words = children.start(render.s("a", width=2))
+        assert_type(await ctx.wait(await words), bytes)
+    assert_type(await ctx.wait(one), int)
+    assert_type(await ctx.wait([words, words]), list[bytes])
+    assert_type(await ctx.wait(one, words), list[Any])
+    assert_type(await ctx.wait(children), list[Any])
+    return await ctx.wait([one])
+
+
+async def events() -> None:
+    assert_type(await order.enqueue(20), Job[list[int]])
+    assert_type(await app.send_event("paid", {"by": "card"}, job_id="id", keep=60), int)
+    assert_type(app.send_event_sync("paid"), int)
+    async for update in add.job("id").events():
+        assert_type(update, JobUpdate)
+        assert_type(update.progress, Progress | None)
+        assert_type(update.at, datetime)
+    async for update in app.events(since=datetime.now(UTC)):
+        assert_type(update.state.is_final, bool)
+        assert_type(update.position, str)
+    app.events(since="1-0:1")

@@ -158,7 +158,7 @@ async def test_a_worker_that_has_left_leaves_no_keys_of_its_own() -> None:
         await eventually(lambda: worker.has_left)
         keys = {key.decode().partition(":")[2] for key in await broker.command("KEYS", "*")}
 
-        assert {key for key in keys if not key.startswith("sv:")} == {"t"}
+        assert {key for key in keys if not key.startswith("sv:")} == {"ev", "t"}
 
 
 @pytest.mark.parametrize("at", range(0, 400, 50))

@@ -1,0 +1,1 @@
+"""Workflows: what is compiled, what the server and the workers make of it."""
