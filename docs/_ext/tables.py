@@ -49,6 +49,7 @@ _TASK_TYPES = {
     "list of these",
     "max_concurrency": "`int` >= 1, a `Concurrency`, or a list of these",
     "fair_by": "a function of the task's arguments",
+    "unique": "`bool`, or a `Unique`",
     "schedule": "`crontab(...)`, `every(...)`, a number of seconds, or a list of these",
 }
 _CALL_MEANINGS = {
@@ -58,15 +59,13 @@ _CALL_MEANINGS = {
     "queue": "In place of the task's queue.",
     "priority": "In place of the task's priority; higher first.",
     "job_id": "An id of your own. While a job with this id is known, a second call returns it.",
+    "unique": "In place of the task's `unique`; False: this call is not.",
     "headers": "Values that travel with the job; the task reads them from `ctx.headers`.",
 }
 _SETTING_MEANINGS = {
     "default_queue": "Queue of tasks that name none.",
     "log_format": "For the command line.",
 }
-
-LATER = options.LATER
-"""Options that are refused by name, and what brings them."""
 
 
 def settings_table() -> str:
@@ -113,16 +112,14 @@ def task_options_table() -> str:
 def call_options_table() -> str:
     """Every option of one call."""
     rows = [
-        (f"`{field.name}`", describe(field.type), _CALL_MEANINGS[field.name])
+        (
+            f"`{field.name}`",
+            _TASK_TYPES.get(field.name) or describe(field.type),
+            _CALL_MEANINGS[field.name],
+        )
         for field in _fields(Call)
     ]
     return table(("option", "type and range", "meaning"), rows)
-
-
-def later_options_table() -> str:
-    """Options that are refused by name, because a later release brings them."""
-    rows = [(f"`{name}`", coming) for name, coming in sorted(LATER.items())]
-    return table(("option", "comes with"), rows)
 
 
 def error_names() -> list[str]:
@@ -204,7 +201,6 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "task options": task_options_table,
     "call options": call_options_table,
-    "later options": later_options_table,
     "errors tree": errors_tree,
     "errors details": errors_details,
     "keys": keys_table,
