@@ -122,7 +122,7 @@ def _parse_members(reply: Reply) -> list[str]:
 
 
 async def revoke(broker: Broker, job_id: str, *, at_once: bool, keep_ms: int) -> bool:
-    """End a job on request, and where it is the root of a workflow all jobs of it.
+    """End a job on request, with all jobs of the workflow whose root it is, and all its children.
 
     Returns:
         False: nobody knows it, or all of it had ended.
@@ -150,17 +150,24 @@ def revoke_sync(broker: SyncBroker, job_id: str, *, at_once: bool, keep_ms: int)
 def _revoking(
     prefix: str, job_id: str, *, at_once: bool, keep_ms: int
 ) -> Generator[Call[Any], Any, bool]:
-    """Yield the calls that end a job and its workflow; take their replies."""
+    """Yield the calls that end a job and all that belongs to it; take their replies."""
     flags: list[int] = yield scripts.revoke(
         prefix, at_once=at_once, keep_ms=keep_ms, job_ids=[job_id]
     )
-    accepted, first = bool(flags[0] & 1), 0
-    has_more = bool(flags[0] & 2)
-    while has_more:
-        found: list[str] = yield members(prefix, root=job_id, first=first, count=REVOKED)
-        if found:
-            flags = yield scripts.revoke(prefix, at_once=at_once, keep_ms=keep_ms, job_ids=found)
-            accepted |= any(flag & 1 for flag in flags)
-        first += len(found)
-        has_more = len(found) == REVOKED
+    accepted = bool(flags[0] & 1)
+    roots, known = ([job_id] if flags[0] & 2 else []), {job_id}
+    for root in roots:  # it grows
+        first, has_more = 0, True
+        while has_more:
+            found: list[str] = yield members(prefix, root=root, first=first, count=REVOKED)
+            if found:
+                flags = yield scripts.revoke(
+                    prefix, at_once=at_once, keep_ms=keep_ms, job_ids=found
+                )
+                accepted |= any(flag & 1 for flag in flags)
+                more = (each for each, flag in zip(found, flags, strict=True) if flag & 2)
+                roots += (each for each in more if each not in known)
+                known.update(roots)
+            first += len(found)
+            has_more = len(found) == REVOKED
     return accepted

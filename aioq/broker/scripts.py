@@ -330,7 +330,7 @@ def recover(
 
 
 def revoke(prefix: str, *, at_once: bool, keep_ms: int, job_ids: Sequence[str]) -> Call[list[int]]:
-    """End jobs on request; bit 0: it ends, bit 1: its workflow has more jobs."""
+    """End jobs on request; bit 0: it ends, bit 1: more jobs end with it."""
     return Call(load("revoke"), (prefix, int(at_once), keep_ms, *job_ids), _parse_digits)
 
 

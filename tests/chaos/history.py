@@ -95,7 +95,7 @@ class _Reader:
                     self._end()
 
     def _replay(self, name: str, command: list[str]) -> None:
-        if name == "XADD":
+        if name == "XADD" and ":s:" in command[1]:  # ids of events come behind options
             self._now_ms = max(self._now_ms, int(command[2].partition("-")[0]))
         elif name == "XACK":
             self._acknowledged.update(command[3:])

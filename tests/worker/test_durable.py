@@ -604,3 +604,31 @@ async def test_children_may_have_large_results() -> None:
     async with running(app):
         job = await parent_of_wordy.enqueue()
         assert await job.result(timeout=PATIENCE) == [5, 700_000, 800_000, 900_000]
+
+
+@app.task
+async def ancestor(widths: list[int], ctx: Context = CONTEXT) -> None:
+    if not widths:
+        await ctx.wait_event("never")
+        return
+    async with ctx.group() as group:
+        for _ in range(widths[0]):
+            group.start(ancestor.s(widths[1:]))
+    await ctx.wait(group)
+
+
+@pytest.mark.parametrize("widths", [[600], [2, 300], [501, 1]])
+async def test_a_revoked_parent_ends_all_that_descend_from_it(widths: list[int]) -> None:
+    async with running(app) as worker:
+        root = await ancestor.enqueue(widths)
+        await worker.run_until_idle()
+        generations = [[root.id]]
+        for width in widths:
+            parents = generations[-1]
+            generations.append([f"{each}.{n}" for each in parents for n in range(1, width + 1)])
+        family = [app.job(each) for generation in generations for each in generation]
+        before = Counter(await asyncio.gather(*(each.status() for each in family)))
+        assert before == {JobState.PENDING: len(family)}
+        assert await root.revoke()
+        after = Counter(await asyncio.gather(*(each.status() for each in family)))
+        assert after == {JobState.REVOKED: len(family)}

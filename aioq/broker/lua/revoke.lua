@@ -5,7 +5,7 @@
 --        keep_ms    int      how long a revoked job is kept, 120 s at least
 --        job_ids    1 each
 -- REPLY  accepted   text     per job: 1 it ends as REVOKED; 0 nobody knows it, or it has ended; 3 and 2
---                            the same of one whose workflow has more jobs
+--                            the same of one with more jobs in gm:<job>, which are to end too
 --
 -- The mark is in the record, so it survives a worker that dies or hears nothing: whatever becomes
 -- of the delivery, the job ends as REVOKED.  An unknown or finished job is not touched.
@@ -46,6 +46,7 @@ end
 
 local accepted = {}
 local jobs, asked = { unpack(ARGV, FIRST_JOB) }, #ARGV - FIRST_JOB + 1
+local cause = {} -- for whose sake a child ends: the index of one that was asked for
 for index, job_id in ipairs(jobs) do -- children come behind their parents
   local record = read_record(job_id)
   local state = record[STATE]
@@ -55,7 +56,9 @@ for index, job_id in ipairs(jobs) do -- children come behind their parents
   if index <= asked then accepted[index] = flag end
   if is_alive and record[WAITERS] and string.find(record[WAITERS], '%', 1, true) then
     -- include children
-    add_children(job_id, jobs)
+    local root, first = cause[index] or index, #jobs + 1
+    if add_children(job_id, jobs, jobs[root]) then accepted[root] = accepted[root] % 2 + 2 end
+    for child = first, #jobs do cause[child] = root end
   end
   if is_alive and state == 'r' and not at_once then
     if not record[REVOKE] then call('HSET', prefix .. 'j:' .. job_id, 'c', keep_ms) end
