@@ -32,15 +32,17 @@ class Gates:
         """When jobs started since a limit was last changed, in us, and the tokens of each."""
 
     def change(self, field: str, numbers: str) -> None:
-        """Set a limit at run time, "" to go back."""
+        """Set a limit at run time, "" to go back; its buckets are full then."""
         self.changed.pop(field, None)
         if numbers:
             self.changed[field] = numbers
-        for instance in [each for each in self._buckets if f"b:{each}".startswith(f"{field}:")]:
+        for instance in self.buckets_of(field):
+            del self._buckets[instance]
             self._starts.pop(instance, None)
-            old, new = self._buckets[instance], self._numbers(instance)
-            level = old.level * new.per_us // old.numbers.per_us
-            self._buckets[instance] = Bucket(new, level, old.then_us)
+
+    def buckets_of(self, field: str) -> list[str]:
+        """Name the buckets of a limit."""
+        return [each for each in self._buckets if f"b:{each}".startswith(f"{field}:")]
 
     def park(self, name: str, lane: str, holds: str) -> None:
         """Put a job at the end of its line."""

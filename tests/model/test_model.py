@@ -220,9 +220,15 @@ class Machine(RuleBasedStateMachine):
 
     @rule(field=st.sampled_from(list(CHANGES)), pick=PICK)
     def change_limit(self, field: str, pick: int) -> None:
-        """Those who wait for it are told."""
+        """Those who wait for it are told.
+
+        Its buckets are emptied of what they know: how a level is carried over depends on when it
+        was last looked at, which the model does not know.
+        """
         numbers = _picked(CHANGES[field], pick)
         prefix = self.place.prefix
+        for instance in self.model.gates.buckets_of(field):
+            self.place.admin("DEL", f"{prefix}tb:{instance}")
         assert self.place.run(limits.change(prefix, limit=field, numbers=numbers))
         while self.place.run(limits.wake(prefix, limit=field, most=2)) == 2:
             pass
