@@ -10,7 +10,7 @@ from aioq.broker.resp import Reply
 from aioq.broker.scripts import Call
 from aioq.broker.sync import SyncBroker
 
-REVOKED = 100
+REVOKED = 50
 """Jobs of a workflow that one call revokes."""
 
 
@@ -30,11 +30,11 @@ class NewNode(NamedTuple):
     kind: str
 
 
-WORDS = 1000
-"""Words of one job that one call takes."""
+NODES, WORDS = 100, 500
+"""Jobs, and words of one job, that one call takes, so that it is over in 5 ms."""
 
 
-def parts(nodes: Sequence[NewNode], most: int) -> Iterator[list[NewNode]]:
+def parts(nodes: Sequence[NewNode], most: int = NODES) -> Iterator[list[NewNode]]:
     """Split a plan into parts that are made in a call each."""
     part: list[NewNode] = []
     size = 0

@@ -10,7 +10,6 @@ from typing import Any
 
 from aioq.broker import plans
 from aioq.broker.keys import lane
-from aioq.broker.per_turn import MOST
 from aioq.broker.plans import NewNode
 from aioq.broker.steps import Steps, take, take_sync
 from aioq.core.errors import BrokerUnavailable, ConfigurationError
@@ -46,7 +45,7 @@ async def _send(
     try:
         made = await take(broker, _making(prefix, root, keep_ms, nodes))
     except BrokerUnavailable:
-        if len(nodes) > MOST:
+        if len(nodes) > plans.NODES:
             with suppress(BrokerUnavailable):
                 await plans.revoke(broker, root, at_once=True, keep_ms=keep_ms)
         raise
@@ -65,7 +64,7 @@ def send_sync(composition: Composable[Any], args: tuple[Any, ...]) -> Workflow[A
     try:
         made = take_sync(broker, _making(prefix, root, keep_ms, nodes))
     except BrokerUnavailable:
-        if len(nodes) > MOST:
+        if len(nodes) > plans.NODES:
             with suppress(BrokerUnavailable):
                 plans.revoke_sync(broker, root, at_once=True, keep_ms=keep_ms)
         raise
@@ -75,7 +74,7 @@ def send_sync(composition: Composable[Any], args: tuple[Any, ...]) -> Workflow[A
 def _making(prefix: str, root: str, keep_ms: int, nodes: Sequence[NewNode]) -> Steps[bool]:
     """Make the jobs; return False where a job of the root's id was there before."""
     # The root comes first, so that it is known from the first part on whether it was there.
-    parts = list(plans.parts([nodes[-1], *nodes[:-1]], MOST))
+    parts = list(plans.parts([nodes[-1], *nodes[:-1]]))
     if len(parts) == 1:
         return (yield _part(prefix, root, "w", keep_ms, nodes))
     mode = "f"

@@ -399,7 +399,7 @@ def loader(told: int, inline: int) -> Any:  # noqa: ANN401 - stands in for `scri
     def load(name: str) -> Script:
         if name not in found:
             source = Clock.load(name).source
-            source = source.replace("local TOLD = 200", f"local TOLD = {told}")
+            source = source.replace("local TOLD = 100", f"local TOLD = {told}")
             source = source.replace("local INLINE_WORDS = 16", f"local INLINE_WORDS = {inline}")
             digest = hashlib.sha1(source.encode()).hexdigest()  # noqa: S324 - Redis's
             source = source.replace("local REOPENED = 100", "local REOPENED = 10000")

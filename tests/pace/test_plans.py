@@ -102,7 +102,7 @@ def memory(place: Place) -> int:
 def send(place: Place, nodes: Sequence[NewNode]) -> None:
     """Send a plan in parts, the root first."""
     root, mode = nodes[0].job_id, "f"
-    for some in plans.parts(nodes, MOST):
+    for some in plans.parts(nodes):
         call = plans.plan(
             place.prefix, root=root, mode=mode, keep_ms=3_600_000, count=len(some), nodes=some
         )

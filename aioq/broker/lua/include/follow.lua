@@ -4,7 +4,7 @@
 -- job E runs if it fails; `&` more of these are in gd:<job>; `-` its inputs go with it, `=` its plan;
 -- `!k` and `?k` it holds a unique key; `^P:n` its durable parent hears of it; `~` its items end, `%`
 -- its memo goes.  One call tells so many jobs; the rest is left in `gl` to those after it.
-local TOLD = 200 -- one for each that hears of an end, and more for what it does then
+local TOLD = 100 -- one for each that hears of an end, and more for what it does then
 
 local function follow(has_errands)
   if not endings and not has_errands then return end
