@@ -246,11 +246,6 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a slot that a gate cannot use is for nobody",
-        (f"{SLOTS}::test_a_worker_is_rung_for_a_gate_of_a_lane_that_was_looked_at_before",),
-        (("fetch", "    if free > 0 then wake(word, 1) end\n", ""),),
-    ),
-    Mutant(
         "a gate that is gone takes along the slot it was woken for",
         (f"{SLOTS}::test_the_next_has_it_when_the_job_is_revoked",),
         (("revoke", "      if gate then yield(gate) end\n", ""),),
